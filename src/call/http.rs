@@ -1,0 +1,112 @@
+//! The transport over HTTP: the only file that names reqwest.
+//!
+//! Errors lose their URL on the way in, because WeCom takes its secrets in the query. Redirects are
+//! not followed, for the same reason. reqwest's own retries are off: a retry pays quota, so it
+//! belongs to the attempt loop.
+
+use std::{future::Future, pin::Pin, time::Duration};
+
+use bytes::{Bytes, BytesMut};
+use jiff::fmt::rfc2822;
+use reqwest::header::{CONTENT_TYPE, DATE, HeaderMap, HeaderName, RETRY_AFTER};
+
+use crate::{
+    call::transport::{Reply, Request, Transport},
+    error::{Error, Result},
+};
+
+/// How long connecting may take, TLS included; a part of the attempt's own limit. Our choice.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A [`Transport`] over HTTP, with TLS by rustls. Clones share their connections.
+#[derive(Clone, Debug)]
+pub struct HttpTransport {
+    client: reqwest::Client,
+}
+
+impl HttpTransport {
+    /// A transport for the API's host, which keeps to the environment's proxies.
+    ///
+    /// # Errors
+    ///
+    /// Of kind `Argument` when TLS cannot be set up on this machine.
+    pub fn new() -> Result<Self> {
+        Self::build(reqwest::Client::builder())
+    }
+
+    /// A transport for a server on this machine, which no proxy could reach.
+    pub(crate) fn loopback() -> Result<Self> {
+        Self::build(reqwest::Client::builder().no_proxy())
+    }
+
+    fn build(builder: reqwest::ClientBuilder) -> Result<Self> {
+        let client = builder
+            .redirect(reqwest::redirect::Policy::none())
+            .referer(false)
+            .retry(reqwest::retry::never())
+            .connect_timeout(CONNECT_TIMEOUT)
+            .user_agent(concat!("wecom-enroll/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .map_err(|e| Error::argument(format!("no HTTP client: {}", e.without_url())))?;
+        Ok(Self { client })
+    }
+
+    /// Sends with a client of one's own, for instance with other proxies, roots or headers.
+    ///
+    /// Build it with `redirect(Policy::none())`: a client that follows redirects could carry the
+    /// request elsewhere. A reply that did come from elsewhere is refused.
+    #[must_use]
+    pub fn with_client(client: reqwest::Client) -> Self {
+        Self { client }
+    }
+
+    async fn exchange(&self, request: Request) -> Result<Reply> {
+        let sent = match request.body() {
+            Some(body) => self
+                .client
+                .post(request.url())
+                .header(CONTENT_TYPE, "application/json")
+                .body(body.clone()),
+            None => self.client.get(request.url()),
+        };
+        let mut response = sent.send().await.map_err(without_url)?;
+        if response.url().as_str() != request.url() {
+            return Err(Error::http_status(302));
+        }
+        let mut body = BytesMut::new();
+        while let Some(chunk) = response.chunk().await.map_err(without_url)? {
+            if chunk.len() > request.max_body() - body.len() {
+                return Err(Error::too_large(request.max_body()));
+            }
+            body.extend_from_slice(&chunk);
+        }
+        let reply = Reply::new(response.status().as_u16(), Bytes::from(Vec::from(body)));
+        Ok(match pushback(response.headers()) {
+            Some(pushback) => reply.pushback(pushback),
+            None => reply,
+        })
+    }
+}
+
+impl Transport for HttpTransport {
+    fn send(&self, request: Request) -> Pin<Box<dyn Future<Output = Result<Reply>> + Send + '_>> {
+        Box::pin(self.exchange(request))
+    }
+}
+
+fn without_url(error: reqwest::Error) -> Error {
+    Error::transport(error.without_url())
+}
+
+/// `Retry-After` in seconds, or as a date: then from the reply's own `Date`, because the server's
+/// clock set both.
+fn pushback(headers: &HeaderMap) -> Option<Duration> {
+    let text = |name: HeaderName| headers.get(name)?.to_str().ok().map(str::trim);
+    let after = text(RETRY_AFTER)?;
+    if let Ok(seconds) = after.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let instant = |date| rfc2822::parse(date).ok().map(|zoned| zoned.timestamp());
+    let wait = instant(after)?.duration_since(instant(text(DATE)?)?);
+    Duration::try_from(wait).ok()
+}

@@ -1,0 +1,132 @@
+//! The seam between one attempt and whatever carries it: a request goes in, a reply comes out.
+//!
+//! A reply with a bad status or an errcode is a *reply*; only what prevents a complete one is an
+//! error. Tests put a script here, services put their own HTTP client.
+
+use std::{fmt, future::Future, pin::Pin, time::Duration};
+
+use bytes::Bytes;
+use url::Url;
+use zeroize::Zeroizing;
+
+use crate::{call::AccessToken, error::Result};
+
+/// Carries one request to the server and brings its reply.
+///
+/// An implementation must not follow redirects, must not log [`Request::url`], and must stop
+/// reading a body at [`Request::max_body`]. The time of an attempt is limited by the caller, which
+/// drops the future; dropping it must stop the exchange.
+pub trait Transport: Send + Sync + 'static {
+    /// Sends `request` and reads the whole reply.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::transport`](crate::Error::transport) when no complete reply came.
+    fn send(&self, request: Request) -> Pin<Box<dyn Future<Output = Result<Reply>> + Send + '_>>;
+}
+
+/// One HTTP request. Its URL holds a secret, so `Debug` shows the path only.
+#[derive(Clone)]
+pub struct Request {
+    url: Zeroizing<String>,
+    path: &'static str,
+    body: Option<Bytes>,
+    max_body: usize,
+}
+
+impl Request {
+    /// A request of `path` below `base`. Query pairs are percent-encoded: they may hold anything.
+    pub(super) fn new(
+        base: &Url,
+        path: &'static str,
+        pairs: &[(&str, &str)],
+        max_body: usize,
+    ) -> Self {
+        let mut url = base.clone();
+        url.set_path(&format!("{}{path}", base.path().trim_end_matches('/')));
+        url.query_pairs_mut().extend_pairs(pairs);
+        Self { url: Zeroizing::new(url.into()), path, body: None, max_body }
+    }
+
+    pub(super) fn with_body(self, body: Bytes) -> Self {
+        Self { body: Some(body), ..self }
+    }
+
+    /// `POST` where there is a body, else `GET`.
+    #[must_use]
+    pub fn method(&self) -> &'static str {
+        if self.body.is_some() { "POST" } else { "GET" }
+    }
+
+    /// The whole URL. **Holds the access token, or the corp secret**: never log it.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// The API's path, without the base URL's own: `/cgi-bin/…`.
+    #[must_use]
+    pub fn path(&self) -> &'static str {
+        self.path
+    }
+
+    /// The JSON body, if there is one.
+    #[must_use]
+    pub fn body(&self) -> Option<&Bytes> {
+        self.body.as_ref()
+    }
+
+    /// The most bytes of body that a reply may have, counted after decompression.
+    #[must_use]
+    pub fn max_body(&self) -> usize {
+        self.max_body
+    }
+
+    /// The access token of a list call, for scripted transports that check it.
+    #[must_use]
+    pub fn access_token(&self) -> Option<AccessToken> {
+        let url = Url::parse(&self.url).ok()?;
+        let (_, token) = url.query_pairs().find(|(name, _)| name == "access_token")?;
+        Some(AccessToken::new(token))
+    }
+}
+
+impl fmt::Debug for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Request")
+            .field("method", &self.method())
+            .field("path", &self.path)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A complete HTTP reply. `Debug` shows no body: rows are personal data, grants are secrets.
+#[derive(Clone)]
+pub struct Reply {
+    pub(super) status: u16,
+    pub(super) body: Bytes,
+    pub(super) pushback: Option<Duration>,
+}
+
+impl Reply {
+    /// A reply with this HTTP status and body.
+    pub fn new(status: u16, body: impl Into<Bytes>) -> Self {
+        Self { status, body: body.into(), pushback: None }
+    }
+
+    /// The wait that a `Retry-After` header asks for.
+    #[must_use]
+    pub fn pushback(self, pushback: Duration) -> Self {
+        Self { pushback: Some(pushback), ..self }
+    }
+}
+
+impl fmt::Debug for Reply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reply")
+            .field("status", &self.status)
+            .field("len", &self.body.len())
+            .field("pushback", &self.pushback)
+            .finish()
+    }
+}

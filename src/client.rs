@@ -1,0 +1,270 @@
+//! The front door: settings go in, streams come out.
+
+use std::{
+    fmt,
+    net::{Ipv4Addr, Ipv6Addr},
+    sync::Arc,
+    time::Duration,
+};
+
+use url::{Host, Url};
+use zeroize::Zeroizing;
+
+use crate::{
+    call::{
+        AccessToken, Caller, CorpSecret, Counters, FixedToken, HttpTransport, Lane, Limiter, Quota,
+        RetryPolicy, Stats, TokenSource, Transport,
+    },
+    error::{Error, Result},
+    walk::{Checkpoint, EnrollStream, PageStream},
+    wire::Query,
+};
+
+/// WeCom's own host (page 98876).
+const BASE_URL: &str = "https://qyapi.weixin.qq.com";
+
+/// Walks enrolment lists. Cheap to clone: clones share the quota, the token and the connections.
+#[derive(Clone)]
+pub struct Client(Arc<Caller>);
+
+impl Client {
+    /// Settings to begin with.
+    pub fn builder() -> ClientBuilder {
+        ClientBuilder::default()
+    }
+
+    /// The rows of `query`, from the first one on. Nothing is sent before the first poll.
+    pub fn enrolls(&self, query: Query) -> EnrollStream {
+        self.resume(Checkpoint::start(query))
+    }
+
+    /// The rows behind `checkpoint`.
+    pub fn resume(&self, checkpoint: Checkpoint) -> EnrollStream {
+        EnrollStream::new(Arc::clone(&self.0), checkpoint)
+    }
+
+    /// The pages of `query`, from the first one on. Nothing is sent before the first poll.
+    pub fn pages(&self, query: Query) -> PageStream {
+        self.resume_pages(Checkpoint::start(query))
+    }
+
+    /// The pages behind `checkpoint`; a page of which only some rows were yielded comes as a whole.
+    pub fn resume_pages(&self, checkpoint: Checkpoint) -> PageStream {
+        PageStream::new(Arc::clone(&self.0), checkpoint)
+    }
+
+    /// What this client and its clones have done so far, and what they wait for.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.0.lane.counters.snapshot()
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("base_url", &self.0.base.as_str()).finish_non_exhaustive()
+    }
+}
+
+/// Settings of a [`Client`]. Made by [`Client::builder`].
+#[must_use = "a builder does nothing before build()"]
+pub struct ClientBuilder {
+    credentials: Option<Credentials>,
+    quotas: Vec<Quota>,
+    base_url: String,
+    retry: RetryPolicy,
+    pushback: Duration,
+    attempt_timeout: Duration,
+    max_body: usize,
+    transport: Option<Arc<dyn Transport>>,
+}
+
+enum Credentials {
+    CorpSecret { corp_id: String, secret: Zeroizing<String> },
+    Source(Arc<dyn TokenSource>),
+    Empty(&'static str),
+}
+
+impl Default for ClientBuilder {
+    fn default() -> Self {
+        Self {
+            credentials: None,
+            quotas: Vec::new(),
+            base_url: BASE_URL.to_owned(),
+            retry: RetryPolicy::new(),
+            pushback: Duration::from_secs(60),
+            attempt_timeout: Duration::from_secs(30),
+            max_body: 8 << 20,
+            transport: None,
+        }
+    }
+}
+
+impl ClientBuilder {
+    /// Fetches tokens with the corp's id and the app's secret, caches them, and refreshes them
+    /// before they expire or when WeCom refuses them. The app must be one that created the webinar.
+    pub fn corp_secret(self, corp_id: impl Into<String>, secret: impl Into<String>) -> Self {
+        let (corp_id, secret) = (corp_id.into(), Zeroizing::new(secret.into()));
+        self.credentials(if corp_id.trim().is_empty() {
+            Credentials::Empty("the corp id is empty")
+        } else if secret.trim().is_empty() {
+            Credentials::Empty("the corp secret is empty")
+        } else {
+            Credentials::CorpSecret { corp_id, secret }
+        })
+    }
+
+    /// Uses this one token, which expires after two hours at most (WeCom's page 91039).
+    pub fn access_token(self, token: impl Into<String>) -> Self {
+        let token = AccessToken::new(token);
+        self.credentials(if token.expose().trim().is_empty() {
+            Credentials::Empty("the access token is empty")
+        } else {
+            Credentials::Source(Arc::new(FixedToken(token)))
+        })
+    }
+
+    /// Takes tokens from a source of one's own, for instance a company's token service.
+    pub fn token_source(self, source: impl TokenSource) -> Self {
+        self.credentials(Credentials::Source(Arc::new(source)))
+    }
+
+    fn credentials(self, credentials: Credentials) -> Self {
+        Self { credentials: Some(credentials), ..self }
+    }
+
+    /// Keeps to this quota, too; the first one given replaces the defaults. Default: 10,000 calls a
+    /// minute and 150,000 an hour, what WeCom allows a corp per API (page 90454).
+    pub fn quota(mut self, quota: Quota) -> Self {
+        self.quotas.push(quota);
+        self
+    }
+
+    /// The API's host, perhaps with a path before the API's own: `https`, or `http` to a loopback
+    /// address. Default: WeCom's, `https://qyapi.weixin.qq.com`.
+    pub fn base_url(self, base_url: impl Into<String>) -> Self {
+        Self { base_url: base_url.into(), ..self }
+    }
+
+    /// How often a call is attempted. Default: [`RetryPolicy::new`].
+    pub fn retry(self, retry: RetryPolicy) -> Self {
+        Self { retry, ..self }
+    }
+
+    /// How long every stream of the client holds when WeCom says 45009. Default: 60 s, the block
+    /// for a minute's quota; it lasts as long as the window that was exceeded (page 90454).
+    pub fn pushback(self, pushback: Duration) -> Self {
+        Self { pushback, ..self }
+    }
+
+    /// How long one attempt may take, the body included. Default: 30 s, our choice.
+    pub fn attempt_timeout(self, attempt_timeout: Duration) -> Self {
+        Self { attempt_timeout, ..self }
+    }
+
+    /// The most bytes of a reply's body, counted after decompression. Default: 8 MiB, a hundred
+    /// times a full page.
+    pub fn max_body(self, max_body: usize) -> Self {
+        Self { max_body, ..self }
+    }
+
+    /// Sends with this HTTP client; see [`HttpTransport::with_client`] for how to build it.
+    pub fn http_client(self, client: reqwest::Client) -> Self {
+        self.transport(HttpTransport::with_client(client))
+    }
+
+    /// Sends with this transport. Default: an [`HttpTransport`].
+    pub fn transport(self, transport: impl Transport) -> Self {
+        Self { transport: Some(Arc::new(transport)), ..self }
+    }
+
+    /// Checks the settings. Sends nothing.
+    ///
+    /// # Errors
+    ///
+    /// Of kind `Argument` when credentials are missing or empty, the base URL is none that secrets
+    /// may be sent to, an attempt has no time, or the body cap is 0 or above 1 GiB.
+    pub fn build(self) -> Result<Client> {
+        let base = base_url(&self.base_url)?;
+        if self.attempt_timeout.is_zero() {
+            return Err(Error::argument("an attempt needs more than no time"));
+        }
+        if !(1..=1 << 30).contains(&self.max_body) {
+            return Err(Error::argument("the body cap is 1 byte to 1 GiB"));
+        }
+        let transport: Arc<dyn Transport> = match self.transport {
+            Some(transport) => transport,
+            None if is_loopback(&base) => Arc::new(HttpTransport::loopback()?),
+            None => Arc::new(HttpTransport::new()?),
+        };
+        let lane = |quotas: &[Quota]| {
+            let counters = Arc::<Counters>::default();
+            Lane {
+                transport: Arc::clone(&transport),
+                limiter: Limiter::new(quotas, Arc::clone(&counters)),
+                counters,
+                retry: self.retry.clone(),
+                pushback: self.pushback,
+                attempt_timeout: self.attempt_timeout,
+                max_body: self.max_body,
+            }
+        };
+        let tokens: Arc<dyn TokenSource> = match self.credentials {
+            Some(Credentials::Source(source)) => source,
+            Some(Credentials::CorpSecret { corp_id, secret }) => {
+                Arc::new(CorpSecret::new(lane(&[Quota::GETTOKEN]), base.clone(), corp_id, secret))
+            }
+            Some(Credentials::Empty(text)) => return Err(Error::argument(text)),
+            None => {
+                return Err(Error::argument(
+                    "credentials are missing: give a corp id and secret, an access token, or a token source",
+                ));
+            }
+        };
+        let quotas = if self.quotas.is_empty() { &Quota::WECOM[..] } else { &self.quotas };
+        Ok(Client(Arc::new(Caller { lane: lane(quotas), tokens, base })))
+    }
+}
+
+impl fmt::Debug for ClientBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientBuilder")
+            .field("quotas", &self.quotas)
+            .field("retry", &self.retry)
+            .field("pushback", &self.pushback)
+            .field("attempt_timeout", &self.attempt_timeout)
+            .field("max_body", &self.max_body)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Secrets are sent in the URL's query, so it must be a URL that they are safe in. The error does
+/// not repeat it: it may hold a password.
+fn base_url(text: &str) -> Result<Url> {
+    let url =
+        Url::parse(text).map_err(|e| Error::argument(format!("the base URL is no URL: {e}")))?;
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(Error::argument(
+            "the base URL holds a user name or password; give them to an HTTP client of your own",
+        ));
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err(Error::argument("the base URL holds a query or fragment; leave them out"));
+    }
+    match url.scheme() {
+        "https" => Ok(url),
+        "http" if is_loopback(&url) => Ok(url),
+        _ => Err(Error::argument(
+            "the base URL must be https, or http to a loopback address: it carries the access token",
+        )),
+    }
+}
+
+fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(address)) => Ipv4Addr::is_loopback(&address),
+        Some(Host::Ipv6(address)) => Ipv6Addr::is_loopback(&address),
+        None => false,
+    }
+}

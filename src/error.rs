@@ -1,0 +1,440 @@
+//! What can go wrong, in one word: [`Error`] says where it arose and what can be done about it.
+//!
+//! One opaque type, so that a new cause is never a breaking change. [`Error::kind`] tells where an
+//! error arose; the predicates tell what to do. Which errcode means what stands in one table,
+//! [`ERRCODES`]. The only name from another room is [`Checkpoint`], which an error carries to the
+//! caller and never looks into.
+
+use std::{borrow::Cow, error::Error as StdError, fmt, sync::Arc, time::Duration};
+
+use crate::Checkpoint;
+
+/// The result of everything here that can fail.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+type Source = Arc<dyn StdError + Send + Sync>;
+
+/// Where an [`Error`] arose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// An argument was refused before anything was sent.
+    Argument,
+    /// No complete reply: connecting, sending or reading failed, timed out, or passed the body cap.
+    Transport,
+    /// A reply with an HTTP status other than 2xx and no errcode in its body.
+    Status,
+    /// A reply that is not what the API documents.
+    Decode,
+    /// WeCom answered with an errcode other than 0.
+    Api,
+    /// No access token could be had.
+    Token,
+    /// The server's cursor cannot be followed: it is missing, or this walk has already followed it.
+    Cursor,
+    /// One row could not be decoded. The only kind after which a stream goes on.
+    Row,
+    /// A checkpoint that cannot be used.
+    Checkpoint,
+}
+
+/// What went wrong, where, and what can be done.
+///
+/// `Display` prints this layer only, in one line without secrets; `source()` is the cause. An error
+/// that ends a walk carries the [`Checkpoint`] to go on from. Cheap to clone.
+#[derive(Clone)]
+pub struct Error(Arc<Inner>);
+
+#[derive(Clone)]
+struct Inner {
+    kind: ErrorKind,
+    text: Cow<'static, str>,
+    source: Option<Source>,
+    transient: bool,
+    errcode: Option<i64>,
+    status: Option<u16>,
+    attempts: u32,
+    pushback: Option<Duration>,
+    row: Option<BadRow>,
+    checkpoint: Option<Checkpoint>,
+}
+
+/// The row that an error of kind [`ErrorKind::Row`] is about.
+///
+/// Its `Debug` shows the place only: the raw row is personal data.
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct BadRow {
+    /// The page it stands in, counted from 1 at the start of the list.
+    pub page: u64,
+    /// Its index in that page, from 0.
+    pub index: usize,
+    /// Its `enroll_id`, where it has one.
+    pub enroll_id: Option<String>,
+    /// Its JSON as the server sent it, at most 4096 bytes of it. Invalid UTF-8 is replaced by U+FFFD.
+    pub raw: String,
+}
+
+impl Error {
+    fn new(kind: ErrorKind, text: impl Into<Cow<'static, str>>) -> Self {
+        Self(Arc::new(Inner {
+            kind,
+            text: text.into(),
+            source: None,
+            transient: false,
+            errcode: None,
+            status: None,
+            attempts: 0,
+            pushback: None,
+            row: None,
+            checkpoint: None,
+        }))
+    }
+
+    fn with(mut self, change: impl FnOnce(&mut Inner)) -> Self {
+        change(Arc::make_mut(&mut self.0));
+        self
+    }
+
+    /// No complete reply because of `source`; it may pass. For a [`Transport`](crate::Transport) of
+    /// one's own. `source` must not show the request's URL, which holds the access token.
+    pub fn transport(source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        let source = Arc::from(source.into());
+        Self::new(ErrorKind::Transport, "no complete reply from the server")
+            .with(|e| (e.source, e.transient) = (Some(source), true))
+    }
+
+    /// No token because of `source`. For a [`TokenSource`](crate::TokenSource) of one's own.
+    pub fn token(source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        let source = Arc::from(source.into());
+        Self::new(ErrorKind::Token, "the token source gave no access token")
+            .with(|e| e.source = Some(source))
+    }
+
+    pub(crate) fn argument(text: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(ErrorKind::Argument, text)
+    }
+
+    pub(crate) fn timeout(limit: Duration) -> Self {
+        Self::new(ErrorKind::Transport, format!("no complete reply within {limit:?}"))
+            .with(|e| e.transient = true)
+    }
+
+    pub(crate) fn too_large(cap: usize) -> Self {
+        Self::new(ErrorKind::Transport, format!("the reply's body is larger than {cap} bytes"))
+    }
+
+    pub(crate) fn http_status(status: u16) -> Self {
+        let transient = matches!(status, 408 | 429 | 500..=599);
+        Self::new(ErrorKind::Status, format!("the server answered with HTTP status {status}"))
+            .with(|e| (e.status, e.transient) = (Some(status), transient))
+    }
+
+    pub(crate) fn decode(text: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(ErrorKind::Decode, text)
+    }
+
+    /// A body that stops before its end: the connection may have been cut on the way.
+    pub(crate) fn cut_short() -> Self {
+        Self::decode("the reply's JSON stops before its end").with(|e| e.transient = true)
+    }
+
+    pub(crate) fn api(errcode: i64, errmsg: &str) -> Self {
+        let transient =
+            lookup(errcode).is_some_and(|e| e.1 == Class::Busy || e.1 == Class::Throttled);
+        let text = format!("WeCom answered errcode {errcode}: {}", printable(errmsg));
+        Self::new(ErrorKind::Api, text)
+            .with(|e| (e.errcode, e.transient) = (Some(errcode), transient))
+    }
+
+    pub(crate) fn cursor(text: &'static str) -> Self {
+        Self::new(ErrorKind::Cursor, text)
+    }
+
+    pub(crate) fn checkpoint_refused(text: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(ErrorKind::Checkpoint, text)
+    }
+
+    pub(crate) fn row(row: BadRow, field: &str) -> Self {
+        let at = if field.is_empty() { String::new() } else { format!(" (at `{field}`)") };
+        let text = format!("row {} of page {} cannot be decoded{at}", row.index, row.page);
+        Self::new(ErrorKind::Row, text).with(|e| e.row = Some(row))
+    }
+
+    pub(crate) fn with_attempts(self, attempts: u32) -> Self {
+        self.with(|e| e.attempts = attempts)
+    }
+
+    pub(crate) fn with_status(self, status: u16) -> Self {
+        self.with(|e| e.status = Some(status))
+    }
+
+    pub(crate) fn with_pushback(self, pushback: Duration) -> Self {
+        self.with(|e| e.pushback = Some(pushback))
+    }
+
+    pub(crate) fn with_checkpoint(self, checkpoint: Checkpoint) -> Self {
+        self.with(|e| e.checkpoint = Some(checkpoint))
+    }
+
+    /// The same error seen from the list call: what failed was getting a token.
+    pub(crate) fn while_getting_a_token(self) -> Self {
+        self.with(|e| {
+            e.kind = ErrorKind::Token;
+            e.text = format!("no access token: {}", e.text).into();
+        })
+    }
+
+    /// Removes `secret` from the text, should the server have sent it back to us. One of a few
+    /// letters is left: it protects nothing, and stands in words.
+    pub(crate) fn without(self, secret: &str) -> Self {
+        if secret.len() < 8 || !self.0.text.contains(secret) {
+            return self;
+        }
+        self.with(|e| e.text = e.text.replace(secret, "[redacted]").into())
+    }
+
+    /// Where this error arose.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        self.0.kind
+    }
+
+    /// Whether the same call may succeed later: transport faults, HTTP 408, 429 and 5xx, a body cut
+    /// short, errcode -1, 45033 and 45009. All attempts have been made when such an error is seen.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        self.0.transient
+    }
+
+    /// Whether the server said "too fast": errcode 45009 or HTTP 429.
+    #[must_use]
+    pub fn is_throttled(&self) -> bool {
+        self.class() == Some(Class::Throttled) || self.0.status == Some(429)
+    }
+
+    /// Whether credentials or permissions are at fault: no retry will help, a person may.
+    #[must_use]
+    pub fn is_auth(&self) -> bool {
+        matches!(self.class(), Some(Class::Auth | Class::Token))
+    }
+
+    /// Whether WeCom refused the access token: errcode 40014 or 42001.
+    pub(crate) fn refuses_token(&self) -> bool {
+        self.class() == Some(Class::Token)
+    }
+
+    fn class(&self) -> Option<Class> {
+        self.0.errcode.and_then(lookup).map(|e| e.1)
+    }
+
+    /// WeCom's errcode, if it sent one. The list of codes is open: unknown ones are kept.
+    #[must_use]
+    pub fn errcode(&self) -> Option<i64> {
+        self.0.errcode
+    }
+
+    /// The HTTP status, if it was not 2xx.
+    #[must_use]
+    pub fn status(&self) -> Option<u16> {
+        self.0.status
+    }
+
+    /// How many attempts the failed call made, the first included. 0: nothing was sent.
+    #[must_use]
+    pub fn attempts(&self) -> u32 {
+        self.0.attempts
+    }
+
+    /// How long the server asked us to wait.
+    #[must_use]
+    pub fn pushback(&self) -> Option<Duration> {
+        self.0.pushback
+    }
+
+    /// Where to go on from: `client.resume(checkpoint)` yields the rest. On every error that ends a
+    /// walk; `None` on an error of kind [`ErrorKind::Row`], after which the stream itself goes on.
+    #[must_use]
+    pub fn checkpoint(&self) -> Option<&Checkpoint> {
+        self.0.checkpoint.as_ref()
+    }
+
+    /// The row that could not be decoded, on an error of kind [`ErrorKind::Row`].
+    #[must_use]
+    pub fn bad_row(&self) -> Option<&BadRow> {
+        self.0.row.as_ref()
+    }
+
+    /// What a person can do about it, where that is known.
+    #[must_use]
+    pub fn hint(&self) -> Option<&'static str> {
+        match (self.0.errcode, self.0.kind) {
+            (Some(errcode), _) => Some(lookup(errcode).map_or(UNKNOWN_ERRCODE, |e| e.2)),
+            (_, ErrorKind::Cursor) => {
+                Some("the server breaks its paging contract; resume from the checkpoint later")
+            }
+            (_, ErrorKind::Status) if matches!(self.0.status, Some(300..=399)) => {
+                Some("redirects are never followed; set the base URL to the API's own host")
+            }
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.text)
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Inner { kind, text, source, attempts, pushback, row, checkpoint, .. } = &*self.0;
+        f.debug_struct("Error")
+            .field("kind", kind)
+            .field("text", text)
+            .field("attempts", attempts)
+            .field("pushback", pushback)
+            .field("row", row)
+            .field("checkpoint", checkpoint)
+            .field("source", &source.as_ref().map(ToString::to_string))
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for BadRow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { page, index, .. } = self;
+        f.debug_struct("BadRow").field("page", page).field("index", index).finish_non_exhaustive()
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.0.source.as_deref().map(|source| source as _)
+    }
+}
+
+/// What the server says ends up on a terminal: no control characters, and not a page of it.
+fn printable(errmsg: &str) -> String {
+    errmsg.chars().take(400).map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+/// What an errcode asks of us.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Class {
+    /// Passes by itself: try again.
+    Busy,
+    /// Too fast: hold every call.
+    Throttled,
+    /// The access token is no longer good: refresh it once.
+    Token,
+    /// Credentials or permissions.
+    Auth,
+    /// The request or its subject.
+    Request,
+}
+
+fn lookup(errcode: i64) -> Option<&'static (i64, Class, &'static str)> {
+    ERRCODES.iter().find(|entry| entry.0 == errcode)
+}
+
+/// The code for "registration is not turned on" is not published, so it is among the unknown ones.
+const UNKNOWN_ERRCODE: &str = "not an errcode we know: check that registration is turned on for the \
+    meeting, else ask WeCom's error query tool (open.work.weixin.qq.com/devtool/query)";
+
+/// Which errcode is what, from the page of global error codes (developer.work.weixin.qq.com,
+/// document 90313) and, for the limits, document 90454.
+const ERRCODES: &[(i64, Class, &str)] = &[
+    (-1, Class::Busy, "WeCom is busy; try again later"),
+    (45033, Class::Busy, "too many calls of this corp at the same time; lower the concurrency"),
+    (
+        45009,
+        Class::Throttled,
+        "the call quota is used up; the block lasts as long as the window that was exceeded, a minute or an hour",
+    ),
+    (
+        40014,
+        Class::Token,
+        "the access token is refused even after a refresh; check that it belongs to this app and corp",
+    ),
+    (
+        42001,
+        Class::Token,
+        "the access token is refused even after a refresh; check the token source",
+    ),
+    (
+        40001,
+        Class::Auth,
+        "the secret does not belong to this corp, was reset, or its app is disabled; check it in the admin console before trying again, repeated wrong secrets ban the IP for an hour",
+    ),
+    (40013, Class::Auth, "the corp id is wrong; it stands in the admin console under My Company"),
+    (40091, Class::Auth, "the secret is wrong; perhaps it is another corp's"),
+    (41001, Class::Auth, "no access token was sent; check the token source"),
+    (41002, Class::Auth, "no corp id was sent"),
+    (41004, Class::Auth, "no secret was sent"),
+    (
+        48001,
+        Class::Auth,
+        "the app may not call this API; list it under the meeting app's callable apps",
+    ),
+    (
+        48002,
+        Class::Auth,
+        "the app may not call this API; list it under the meeting app's callable apps",
+    ),
+    (48004, Class::Auth, "the app's authorisation is no longer valid"),
+    (50002, Class::Auth, "the app's visible range does not cover this"),
+    (50003, Class::Auth, "the app is disabled; enable it in the admin console"),
+    (50006, Class::Auth, "the meeting system app is disabled; enable it in the admin console"),
+    (60011, Class::Auth, "the app's visible range does not cover this member"),
+    (
+        60020,
+        Class::Auth,
+        "this machine's IP is not trusted; add it to the app's trusted IPs in the admin console, which takes effect after a minute",
+    ),
+    (301_002, Class::Auth, "the access token belongs to another app"),
+    (301_007, Class::Auth, "the corp is unavailable or disbanded"),
+    (400_028, Class::Auth, "the meeting system app is switched off"),
+    (680_106, Class::Auth, "the corp's meeting app is switched off"),
+    (770_005, Class::Auth, "the advanced meeting feature is not enabled for this corp"),
+    (
+        40033,
+        Class::Request,
+        "the request holds characters that WeCom does not accept; check the meeting id",
+    ),
+    (40035, Class::Request, "a parameter is wrong; check the meeting id"),
+    (40058, Class::Request, "a parameter is wrong; check the meeting id"),
+    (40063, Class::Request, "a parameter is empty; check the meeting id"),
+    (45029, Class::Request, "the reply would be too large; ask for smaller pages"),
+    (
+        50100,
+        Class::Request,
+        "the cursor is no longer valid; start the walk anew, without the checkpoint",
+    ),
+    (
+        701_105,
+        Class::Request,
+        "the cursor is no longer valid; start the walk anew, without the checkpoint",
+    ),
+    (
+        90602,
+        Class::Request,
+        "the meeting id is wrong; check its spelling, and that this app created the meeting",
+    ),
+    (400_041, Class::Request, "the meeting was cancelled"),
+    (730_004, Class::Request, "the meeting code is wrong; use the meeting id"),
+    (730_005, Class::Request, "another app created this meeting; use that app's secret"),
+    (730_007, Class::Request, "this needs the professional edition"),
+    (730_008, Class::Request, "the meeting was deleted"),
+    (
+        730_010,
+        Class::Request,
+        "the meeting was not created through the API; only such meetings can be read",
+    ),
+    (
+        730_011,
+        Class::Request,
+        "the meeting was not created through the API, or its type is not supported",
+    ),
+];

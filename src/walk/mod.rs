@@ -1,0 +1,12 @@
+//! Many calls as one stream: follows cursors, keeps the position, reads ahead if asked to.
+//!
+//! Knows nothing of HTTP, quotas or retries: it asks for a page and gets one, or the last error.
+
+mod checkpoint;
+mod pages;
+mod read_ahead;
+mod stream;
+
+pub use checkpoint::Checkpoint;
+pub use pages::PageStream;
+pub use stream::EnrollStream;

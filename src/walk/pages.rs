@@ -1,0 +1,171 @@
+//! The cursor loop: one page after the other, until the server says that there is no more.
+//!
+//! `has_more` alone decides the end. A cursor that is missing, or that this walk has already
+//! followed, is an error after the rows of its page: never a silent end, never a loop.
+
+use std::{
+    collections::HashSet,
+    fmt,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use async_stream::try_stream;
+use futures::{
+    Stream, StreamExt,
+    stream::{BoxStream, FusedStream},
+};
+
+use crate::{
+    call::Caller,
+    error::{Error, Result},
+    walk::{
+        Checkpoint,
+        checkpoint::{Place, Position, fingerprint},
+        read_ahead,
+    },
+    wire::{Page, Query},
+};
+
+/// A page, where it was found, and where the walk goes on behind it.
+pub(super) struct Fetched {
+    pub(super) page: Page,
+    pub(super) place: Place,
+    /// `Err`: the cursor cannot be followed. The page stream's next item is that error, too.
+    pub(super) next: Result<Position>,
+}
+
+/// The pages of `query` from `start` on. Lazy; ends at the end of the list or after an error.
+pub(super) fn pages(
+    caller: Arc<Caller>,
+    query: Query,
+    start: Position,
+) -> impl Stream<Item = Result<Fetched>> + Send + 'static {
+    try_stream! {
+        query.check()?;
+        let mut position = start;
+        let mut followed = Followed::default();
+        while let Position::Page(place) = position {
+            let page = caller.page(&query, place.cursor.as_ref(), place.page).await?;
+            let next = followed.next(&place, &page);
+            yield Fetched { page, place, next: next.clone() };
+            position = next?;
+        }
+    }
+}
+
+/// The cursors that a walk has followed, as fingerprints: 8 bytes a page.
+#[derive(Default)]
+struct Followed(HashSet<u64>);
+
+impl Followed {
+    fn next(&mut self, place: &Place, page: &Page) -> Result<Position> {
+        self.0.extend(place.cursor.as_ref().map(|cursor| fingerprint([cursor.as_str()])));
+        if !page.has_more() {
+            return Ok(Position::End);
+        }
+        let cursor = page.next_cursor().cloned().ok_or_else(|| {
+            Error::cursor("the server says that there are more rows, but sent no cursor to them")
+        })?;
+        if self.0.contains(&fingerprint([cursor.as_str()])) {
+            return Err(Error::cursor(
+                "the server sent a cursor that this walk has already followed",
+            ));
+        }
+        let page = place.page.saturating_add(1);
+        Ok(Position::Page(Place { page, cursor: Some(cursor), rows: 0, ids: fingerprint([]) }))
+    }
+}
+
+/// The pages of a list, for page-sized commits. Made by [`Client::pages`](crate::Client::pages).
+///
+/// Lazy, fused, and ended by the first error, which carries a checkpoint. Dropping it cancels what
+/// is in flight; dropping a pending `next()` loses nothing.
+#[must_use = "streams do nothing unless polled"]
+pub struct PageStream {
+    pages: BoxStream<'static, Result<Fetched>>,
+    query: Query,
+    /// The place of the next page.
+    position: Position,
+    ended: bool,
+}
+
+impl PageStream {
+    pub(crate) fn new(caller: Arc<Caller>, checkpoint: Checkpoint) -> Self {
+        let (query, position) = checkpoint.into_parts();
+        let pages = pages(caller, query.clone(), position.clone()).boxed();
+        let ended = position == Position::End;
+        Self { pages, query, position, ended }
+    }
+
+    /// Fetches up to `pages` pages before they are asked for. Default: 0.
+    ///
+    /// They pay quota and are fetched in a task of their own, so this needs a tokio runtime. The
+    /// task ends when the stream is dropped.
+    pub fn read_ahead(mut self, pages: usize) -> Self {
+        if pages > 0 {
+            self.pages = read_ahead::ahead(self.pages, pages).boxed();
+        }
+        self
+    }
+
+    /// The position behind the last page that was yielded.
+    #[must_use]
+    pub fn checkpoint(&self) -> Checkpoint {
+        Checkpoint::new(self.query.clone(), self.position.clone())
+    }
+
+    /// The query of this walk.
+    #[must_use]
+    pub fn query(&self) -> &Query {
+        &self.query
+    }
+
+    /// The next page with all that is known of it, for the row stream.
+    pub(super) fn poll_fetched(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Fetched>>> {
+        if self.ended {
+            return Poll::Ready(None);
+        }
+        let item = ready!(self.pages.poll_next_unpin(cx));
+        match &item {
+            Some(Ok(Fetched { next: Ok(next), .. })) => {
+                self.position.clone_from(next);
+                self.ended = *next == Position::End;
+            }
+            // Its error is the next item, and whoever resumes gets the page again, not its rows.
+            Some(Ok(Fetched { place, page, next: Err(_) })) => {
+                let ids = fingerprint(page.enroll_ids(page.len()));
+                self.position = Position::Page(Place { rows: page.len(), ids, ..place.clone() });
+            }
+            Some(Err(_)) | None => self.ended = true,
+        }
+        let checkpoint = |error: Error| error.with_checkpoint(self.checkpoint());
+        Poll::Ready(item.map(|item| item.map_err(checkpoint)))
+    }
+}
+
+impl Stream for PageStream {
+    type Item = Result<Page>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Page>>> {
+        let fetched = self.get_mut().poll_fetched(cx);
+        fetched.map(|item| item.map(|item| item.map(|fetched| fetched.page)))
+    }
+}
+
+impl FusedStream for PageStream {
+    fn is_terminated(&self) -> bool {
+        self.ended
+    }
+}
+
+impl fmt::Debug for PageStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PageStream")
+            .field("query", &self.query)
+            .field("position", &self.position)
+            .field("ended", &self.ended)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,160 @@
+//! The rows of a list, one at a time: the current page, how far it was read, and the position.
+//!
+//! Written by hand so that a row costs an index and an `Arc`, and so that the position always tells
+//! what was yielded, whatever was fetched ahead.
+
+use std::{
+    fmt,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use futures::{Stream, stream::FusedStream};
+
+use crate::{
+    call::Caller,
+    error::Result,
+    walk::{
+        Checkpoint, PageStream,
+        checkpoint::{Place, Position, fingerprint},
+        pages::Fetched,
+    },
+    wire::{Enroll, Query},
+};
+
+/// The enrollees of a list, in the server's order. Made by [`Client::enrolls`](crate::Client::enrolls)
+/// and [`Client::resume`](crate::Client::resume).
+///
+/// Nothing is sent before the first poll, and the next page only when the current one is drained,
+/// unless [`EnrollStream::read_ahead`] says otherwise. `size_hint` tells the rows at hand, and is
+/// exact on the last page.
+///
+/// # Errors
+///
+/// An error ends the stream and carries the checkpoint to resume from. The exception is kind `Row`:
+/// one row that could not be decoded, after which the stream goes on if polled again.
+///
+/// # Cancel safety
+///
+/// Dropping a pending `next()`, as `select!` and `timeout` do, loses no row and pays no quota that
+/// was not used: the request in flight stays with the stream. Dropping the stream cancels it.
+#[must_use = "streams do nothing unless polled"]
+pub struct EnrollStream {
+    pages: PageStream,
+    current: Option<Fetched>,
+    /// Rows of the current page that were yielded.
+    yielded: usize,
+    /// Rows of the current page. Beside it, so that a poll between two rows looks at nothing else.
+    rows: usize,
+    /// The position while no page is current.
+    position: Position,
+    failed: bool,
+}
+
+impl EnrollStream {
+    pub(crate) fn new(caller: Arc<Caller>, checkpoint: Checkpoint) -> Self {
+        let (_, position) = checkpoint.clone().into_parts();
+        let pages = PageStream::new(caller, checkpoint);
+        Self { pages, current: None, yielded: 0, rows: 0, position, failed: false }
+    }
+
+    /// Fetches up to `pages` pages before they are needed. Default: 0.
+    ///
+    /// They pay quota and are fetched in a task of their own, so this needs a tokio runtime. The
+    /// task ends when the stream is dropped.
+    pub fn read_ahead(self, pages: usize) -> Self {
+        Self { pages: self.pages.read_ahead(pages), ..self }
+    }
+
+    /// The position behind the last row that was yielded, whatever was fetched ahead.
+    #[must_use]
+    pub fn checkpoint(&self) -> Checkpoint {
+        Checkpoint::new(self.query().clone(), self.position())
+    }
+
+    /// The query of this walk.
+    #[must_use]
+    pub fn query(&self) -> &Query {
+        self.pages.query()
+    }
+
+    fn position(&self) -> Position {
+        match &self.current {
+            None => self.position.clone(),
+            // A drained page is behind us at once, if there is a way on.
+            Some(Fetched { next: Ok(next), .. }) if self.yielded == self.rows => next.clone(),
+            Some(Fetched { page, place, .. }) => Position::Page(Place {
+                rows: self.yielded,
+                ids: fingerprint(page.enroll_ids(self.yielded)),
+                ..place.clone()
+            }),
+        }
+    }
+
+    /// Replaces the drained page by the next one. `None`: nothing more will come.
+    #[cold]
+    fn poll_page(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<()>>> {
+        if self.failed {
+            return Poll::Ready(None);
+        }
+        match ready!(self.pages.poll_fetched(cx)) {
+            Some(Ok(fetched)) => {
+                // Only the first page of a resumed walk can have rows that were yielded before.
+                let resumed = match (&self.current, &self.position) {
+                    (None, Position::Page(place)) => place.yielded_of(&fetched.page),
+                    _ => 0,
+                };
+                (self.yielded, self.rows) = (resumed, fetched.page.len());
+                self.current = Some(fetched);
+                Poll::Ready(Some(Ok(())))
+            }
+            Some(Err(error)) => {
+                self.failed = true;
+                Poll::Ready(Some(Err(error.with_checkpoint(self.checkpoint()))))
+            }
+            None => Poll::Ready(None),
+        }
+    }
+}
+
+impl Stream for EnrollStream {
+    type Item = Result<Enroll>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Enroll>>> {
+        loop {
+            if self.yielded < self.rows {
+                let index = self.yielded;
+                self.yielded += 1;
+                return Poll::Ready(self.current.as_ref().map(|fetched| fetched.page.row(index)));
+            }
+            match ready!(self.poll_page(cx)) {
+                Some(Ok(())) => {}
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                None => return Poll::Ready(None),
+            }
+        }
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        let at_hand = self.rows - self.yielded;
+        (at_hand, (self.failed || self.pages.is_terminated()).then_some(at_hand))
+    }
+}
+
+impl FusedStream for EnrollStream {
+    fn is_terminated(&self) -> bool {
+        self.yielded == self.rows && (self.failed || self.pages.is_terminated())
+    }
+}
+
+impl fmt::Debug for EnrollStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EnrollStream")
+            .field("query", self.query())
+            .field("position", &self.position())
+            .field("at_hand", &(self.rows - self.yielded))
+            .field("failed", &self.failed)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,667 @@
+//! JSON to tables and back: encodes a query; decodes a page, a token grant, an errcode.
+//!
+//! `serde_json` parses, our visitors note where each string lies. The first pass takes a page as a
+//! whole; only when that fails are its rows told apart and decoded one by one, so that a broken row
+//! costs itself and not its neighbours. Error texts name fields, never values: rows are personal data.
+
+use std::{
+    fmt::{self, Write as _},
+    ops::Range,
+    sync::Arc,
+};
+
+use bytes::Bytes;
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor},
+};
+use serde_json::value::RawValue;
+
+use crate::{
+    error::{Error, Result},
+    wire::{
+        Page, Query,
+        page::{AnswerRow, Bad, Cursor, Row, Span, Tables, narrow},
+    },
+};
+
+/// How much of an undecodable row its error carries.
+const RAW_CAP: usize = 4096;
+
+/// The longest `enroll_id` that the error of an undecodable row repeats.
+const ID_CAP: usize = 64;
+
+/// The request's body. `serde_json` leaves everything but control characters as it is, which
+/// errcode 40033 asks for.
+pub(crate) fn encode(query: &Query, cursor: Option<&Cursor>) -> Result<Bytes> {
+    #[derive(Serialize)]
+    struct Body<'a> {
+        meetingid: &'a str,
+        status: u8,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        cursor: Option<&'a str>,
+        limit: u8,
+    }
+    let body = Body {
+        meetingid: query.meeting_id(),
+        status: query.filter(),
+        cursor: cursor.map(Cursor::as_str),
+        limit: query.limit(),
+    };
+    let json = serde_json::to_vec(&body).map_err(|e| Error::argument(e.to_string()))?;
+    Ok(json.into())
+}
+
+/// The page that a reply's body holds.
+pub(crate) fn decode_page(body: Bytes, number: u64) -> Result<Page> {
+    let (body, lossy) = utf8(body)?;
+    let mut notes = Notes::new(&body);
+    let whole = if lossy { None } else { notes.whole_page() };
+    let envelope = if let Some(envelope) = whole {
+        envelope
+    } else {
+        notes = Notes::new(&body);
+        notes.row_by_row(lossy)?
+    };
+    if !envelope.known {
+        return Err(Error::decode("the reply is JSON, but not a page of enrollees"));
+    }
+    let tables = notes.tables;
+    let tables = Tables { body, ..tables };
+    if envelope.errcode != 0 {
+        return Err(Error::api(envelope.errcode, tables.text(envelope.errmsg)));
+    }
+    let next_cursor = Cursor::new(tables.text(envelope.next_cursor));
+    Ok(Page { tables: Arc::new(tables), number, has_more: envelope.has_more, next_cursor })
+}
+
+/// One row on its own, as [`super::Enroll`] is deserialized from.
+pub(super) fn decode_row(json: String) -> Result<Tables> {
+    let mut notes = Notes::new(&json);
+    notes
+        .one_row(&json)
+        .map_err(|()| Error::decode(format!("not an enrollee (at `{}`)", notes.field)))?;
+    let tables = notes.tables;
+    Ok(Tables { body: json, ..tables })
+}
+
+/// What `gettoken` grants (WeCom's page 91039).
+#[derive(Deserialize)]
+pub(crate) struct TokenGrant {
+    #[serde(default)]
+    errcode: Integer,
+    #[serde(default)]
+    errmsg: String,
+    #[serde(default)]
+    pub(crate) access_token: String,
+    expires_in: Option<Integer>,
+}
+
+impl TokenGrant {
+    /// The token's life in seconds; 7200 where the server does not say, as page 91039 has it.
+    pub(crate) fn expires_in(&self) -> u64 {
+        self.expires_in.as_ref().map_or(7200, |seconds| seconds.0.max(0).unsigned_abs())
+    }
+}
+
+pub(crate) fn decode_token(body: &[u8]) -> Result<TokenGrant> {
+    let grant: TokenGrant = serde_json::from_slice(body).map_err(|e| {
+        // serde's own message could quote the token.
+        if e.is_eof() {
+            Error::cut_short()
+        } else {
+            Error::decode("the reply is not a token grant")
+        }
+    })?;
+    match grant.errcode.0 {
+        0 if grant.access_token.is_empty() => Err(Error::decode("the token grant holds no token")),
+        0 => Ok(grant),
+        errcode => Err(Error::api(errcode, &grant.errmsg)),
+    }
+}
+
+/// The errcode in a reply of another HTTP status than 2xx, if there is one.
+pub(crate) fn decode_errcode(body: &[u8]) -> Option<Error> {
+    #[derive(Deserialize)]
+    struct Failure {
+        errcode: Integer,
+        #[serde(default)]
+        errmsg: String,
+    }
+    let failure: Failure = serde_json::from_slice(body).ok()?;
+    (failure.errcode.0 != 0).then(|| Error::api(failure.errcode.0, &failure.errmsg))
+}
+
+/// Checks a body once, so that no string in it need be checked again. A body with invalid bytes in
+/// its middle is repaired with U+FFFD and decoded row by row: one bad name must not cost a page.
+fn utf8(body: Bytes) -> Result<(String, bool)> {
+    String::from_utf8(body.into()).map(|text| (text, false)).or_else(|e| {
+        match e.utf8_error().error_len() {
+            None => Err(Error::cut_short()),
+            Some(_) => Ok((String::from_utf8_lossy(e.as_bytes()).into_owned(), true)),
+        }
+    })
+}
+
+/// The fields around the rows. Defaults stand for fields that are absent, as proto3 JSON leaves
+/// them out.
+#[derive(Default)]
+struct Envelope {
+    /// Whether any field of a page was there at all.
+    known: bool,
+    errcode: i64,
+    errmsg: Span,
+    has_more: bool,
+    next_cursor: Span,
+}
+
+/// The tables of a page while they are being filled; they get their own body at the end.
+struct Notes<'b> {
+    body: &'b str,
+    tables: Tables,
+    /// The field being decoded, for the error if that fails.
+    field: &'static str,
+}
+
+impl<'b> Notes<'b> {
+    fn new(body: &'b str) -> Self {
+        Self { body, tables: Tables::default(), field: "" }
+    }
+
+    /// The fast pass. `None`: something in it is off, tell the rows apart.
+    fn whole_page(&mut self) -> Option<Envelope> {
+        let mut json = serde_json::Deserializer::from_str(self.body);
+        let envelope = PageSeed { notes: self }.deserialize(&mut json).ok()?;
+        json.end().ok()?;
+        Some(envelope)
+    }
+
+    /// The careful pass: the rows as raw JSON first, then one at a time.
+    fn row_by_row(&mut self, lossy: bool) -> Result<Envelope> {
+        #[derive(Deserialize)]
+        struct Raw<'a> {
+            errcode: Option<Integer>,
+            #[serde(borrow)]
+            errmsg: Option<&'a RawValue>,
+            #[serde(borrow)]
+            has_more: Option<&'a RawValue>,
+            #[serde(borrow)]
+            next_cursor: Option<&'a RawValue>,
+            #[serde(borrow)]
+            enroll_list: Option<Vec<&'a RawValue>>,
+        }
+        let raw: Raw<'b> = serde_json::from_str(self.body).map_err(|e| {
+            if e.is_eof() {
+                return Error::cut_short();
+            }
+            let failure = decode_errcode(self.body.as_bytes());
+            failure.unwrap_or_else(|| Error::decode("the reply is not a page of enrollees"))
+        })?;
+        let Raw { errcode, errmsg, has_more, next_cursor, enroll_list } = raw;
+        let errmsg = errmsg.and_then(|raw| self.raw_text(raw)).unwrap_or_default();
+        let coded = errcode.is_some();
+        let errcode = errcode.map_or(0, |code| code.0);
+        if errcode != 0 {
+            return Ok(Envelope { known: true, errcode, errmsg, ..Envelope::default() });
+        }
+        let envelope = Envelope {
+            known: coded || has_more.is_some() || enroll_list.is_some(),
+            errcode,
+            errmsg,
+            has_more: match has_more.map(|raw| serde_json::from_str(raw.get())) {
+                Some(Ok(Flag(has_more))) => has_more,
+                Some(Err(_)) => return Err(Error::decode("`has_more` is neither true nor false")),
+                None => false,
+            },
+            next_cursor: match next_cursor.map(|raw| self.raw_text(raw)) {
+                Some(None) => return Err(Error::decode("`next_cursor` is not a string")),
+                Some(Some(span)) => span,
+                None => Span::default(),
+            },
+        };
+        for raw in enroll_list.unwrap_or_default() {
+            let raw = raw.get();
+            // U+FFFD may have been sent as such; beside a repaired byte nobody can tell.
+            let broken = lossy && raw.contains(char::REPLACEMENT_CHARACTER);
+            self.field = "";
+            if broken || self.one_row(raw).is_err() {
+                self.tables.bad.insert(self.tables.rows.len(), bad_row(raw, self.field));
+                self.tables.rows.push(Row::default());
+            }
+        }
+        Ok(envelope)
+    }
+
+    fn one_row(&mut self, json: &'b str) -> std::result::Result<(), ()> {
+        let mut json = serde_json::Deserializer::from_str(json);
+        RowSeed { notes: self }.deserialize(&mut json).and_then(|()| json.end()).map_err(drop)
+    }
+
+    fn raw_text(&mut self, raw: &'b RawValue) -> Option<Span> {
+        let mut json = serde_json::Deserializer::from_str(raw.get());
+        TextSeed { notes: self }.deserialize(&mut json).ok()
+    }
+
+    /// Where `text` lies: in the body if it is a part of it, else in the side buffer.
+    fn note(&mut self, text: &str) -> Span {
+        let len = text.len();
+        let at = (text.as_ptr() as usize).wrapping_sub(self.body.as_ptr() as usize);
+        if at.saturating_add(len) <= self.body.len() {
+            return Span::new(at, len);
+        }
+        self.tables.side.push_str(text);
+        Span::new(self.body.len() + self.tables.side.len() - len, len)
+    }
+
+    fn note_number(&mut self, number: impl fmt::Display) -> Span {
+        let start = self.tables.side.len();
+        // Writing to a String cannot fail.
+        let _ = write!(self.tables.side, "{number}");
+        Span::new(self.body.len() + start, self.tables.side.len() - start)
+    }
+}
+
+#[cold]
+fn bad_row(raw: &str, field: &'static str) -> Bad {
+    #[derive(Deserialize)]
+    struct Id {
+        enroll_id: serde_json::Value,
+    }
+    let enroll_id = match serde_json::from_str(raw) {
+        Ok(Id { enroll_id: serde_json::Value::String(id) }) if (1..=ID_CAP).contains(&id.len()) => {
+            Some(id)
+        }
+        Ok(Id { enroll_id: serde_json::Value::Number(id) }) => Some(id.to_string()),
+        _ => None,
+    };
+    let end = (0..=RAW_CAP.min(raw.len())).rev().find(|&end| raw.is_char_boundary(end));
+    let raw = raw[..end.unwrap_or(0)].to_owned();
+    Bad { enroll_id, raw, field }
+}
+
+/// An integer as a number or a string; null and "" are 0.
+#[derive(Clone, Copy, Default)]
+struct Integer(i64);
+
+/// A small unsigned number, as the API documents all its enums; otherwise like [`Integer`].
+struct Small(u32);
+
+/// A yes or no as a bool, 0 or 1, or either of them in a string; null is no.
+struct Flag(bool);
+
+impl<'de> Deserialize<'de> for Integer {
+    fn deserialize<D: Deserializer<'de>>(json: D) -> std::result::Result<Self, D::Error> {
+        json.deserialize_any(IntegerVisitor).map(Self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Small {
+    fn deserialize<D: Deserializer<'de>>(json: D) -> std::result::Result<Self, D::Error> {
+        let number = json.deserialize_any(IntegerVisitor)?;
+        u32::try_from(number).map(Self).map_err(|_| D::Error::custom("not a small number"))
+    }
+}
+
+impl<'de> Deserialize<'de> for Flag {
+    fn deserialize<D: Deserializer<'de>>(json: D) -> std::result::Result<Self, D::Error> {
+        json.deserialize_any(FlagVisitor).map(Self)
+    }
+}
+
+struct IntegerVisitor;
+
+impl Visitor<'_> for IntegerVisitor {
+    type Value = i64;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a whole number")
+    }
+
+    fn visit_i64<E: serde::de::Error>(self, n: i64) -> std::result::Result<i64, E> {
+        Ok(n)
+    }
+
+    fn visit_u64<E: serde::de::Error>(self, n: u64) -> std::result::Result<i64, E> {
+        i64::try_from(n).map_err(|_| E::custom("number out of range"))
+    }
+
+    fn visit_f64<E: serde::de::Error>(self, n: f64) -> std::result::Result<i64, E> {
+        // 3.0 is 3; the bound is where f64 stops being exact.
+        #[expect(clippy::cast_possible_truncation, reason = "whole and below 2^53 here")]
+        if n.fract() == 0.0 && n.abs() < 9e15 { Ok(n as i64) } else { Err(E::custom("not whole")) }
+    }
+
+    fn visit_str<E: serde::de::Error>(self, s: &str) -> std::result::Result<i64, E> {
+        match s.trim() {
+            "" => Ok(0),
+            digits => digits.parse().map_err(|_| E::custom("not a number")),
+        }
+    }
+
+    fn visit_unit<E: serde::de::Error>(self) -> std::result::Result<i64, E> {
+        Ok(0)
+    }
+}
+
+struct FlagVisitor;
+
+impl Visitor<'_> for FlagVisitor {
+    type Value = bool;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("true or false")
+    }
+
+    fn visit_bool<E: serde::de::Error>(self, yes: bool) -> std::result::Result<bool, E> {
+        Ok(yes)
+    }
+
+    fn visit_u64<E: serde::de::Error>(self, n: u64) -> std::result::Result<bool, E> {
+        match n {
+            0 => Ok(false),
+            1 => Ok(true),
+            _ => Err(E::custom("neither 0 nor 1")),
+        }
+    }
+
+    fn visit_str<E: serde::de::Error>(self, s: &str) -> std::result::Result<bool, E> {
+        match s {
+            "1" | "true" => Ok(true),
+            "0" | "false" | "" => Ok(false),
+            _ => Err(E::custom("neither true nor false")),
+        }
+    }
+
+    fn visit_unit<E: serde::de::Error>(self) -> std::result::Result<bool, E> {
+        Ok(false)
+    }
+}
+
+/// Declares a seed over [`Notes`] that is its own visitor.
+macro_rules! seed {
+    ($name:ident, $value:ty, $method:ident, $expecting:literal) => {
+        struct $name<'n, 'b> {
+            notes: &'n mut Notes<'b>,
+        }
+
+        impl<'de> DeserializeSeed<'de> for $name<'_, '_> {
+            type Value = $value;
+
+            fn deserialize<D: Deserializer<'de>>(
+                self,
+                json: D,
+            ) -> std::result::Result<Self::Value, D::Error> {
+                json.$method(self)
+            }
+        }
+
+        impl $name<'_, '_> {
+            fn expecting(f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str($expecting)
+            }
+        }
+    };
+}
+
+seed!(TextSeed, Span, deserialize_any, "a string");
+seed!(ContentsSeed, Range<u32>, deserialize_any, "a list of strings");
+seed!(AnswerSeed, (), deserialize_map, "an answer");
+seed!(AnswersSeed, Range<u32>, deserialize_any, "a list of answers");
+seed!(RowSeed, (), deserialize_map, "an enrollee");
+seed!(RowsSeed, (), deserialize_any, "a list of enrollees");
+seed!(PageSeed, Envelope, deserialize_map, "a page");
+
+impl Visitor<'_> for TextSeed<'_, '_> {
+    type Value = Span;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Self::expecting(f)
+    }
+
+    fn visit_str<E: serde::de::Error>(self, s: &str) -> std::result::Result<Span, E> {
+        Ok(self.notes.note(s))
+    }
+
+    fn visit_u64<E: serde::de::Error>(self, n: u64) -> std::result::Result<Span, E> {
+        Ok(self.notes.note_number(n))
+    }
+
+    fn visit_i64<E: serde::de::Error>(self, n: i64) -> std::result::Result<Span, E> {
+        Ok(self.notes.note_number(n))
+    }
+
+    fn visit_unit<E: serde::de::Error>(self) -> std::result::Result<Span, E> {
+        Ok(Span::default())
+    }
+}
+
+impl<'de> Visitor<'de> for ContentsSeed<'_, '_> {
+    type Value = Range<u32>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Self::expecting(f)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> std::result::Result<Range<u32>, A::Error> {
+        let start = narrow(self.notes.tables.contents.len());
+        while let Some(span) = seq.next_element_seed(TextSeed { notes: &mut *self.notes })? {
+            self.notes.tables.contents.push(span);
+        }
+        Ok(start..narrow(self.notes.tables.contents.len()))
+    }
+
+    fn visit_str<E: serde::de::Error>(self, s: &str) -> std::result::Result<Range<u32>, E> {
+        let start = narrow(self.notes.tables.contents.len());
+        let span = self.notes.note(s);
+        self.notes.tables.contents.push(span);
+        Ok(start..start + 1)
+    }
+
+    fn visit_u64<E: serde::de::Error>(self, n: u64) -> std::result::Result<Range<u32>, E> {
+        self.visit_str(&n.to_string())
+    }
+
+    fn visit_i64<E: serde::de::Error>(self, n: i64) -> std::result::Result<Range<u32>, E> {
+        self.visit_str(&n.to_string())
+    }
+
+    fn visit_unit<E: serde::de::Error>(self) -> std::result::Result<Range<u32>, E> {
+        Ok(0..0)
+    }
+}
+
+impl<'de> Visitor<'de> for AnswersSeed<'_, '_> {
+    type Value = Range<u32>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Self::expecting(f)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> std::result::Result<Range<u32>, A::Error> {
+        let start = narrow(self.notes.tables.answers.len());
+        while seq.next_element_seed(AnswerSeed { notes: &mut *self.notes })?.is_some() {}
+        Ok(start..narrow(self.notes.tables.answers.len()))
+    }
+
+    fn visit_unit<E: serde::de::Error>(self) -> std::result::Result<Range<u32>, E> {
+        Ok(0..0)
+    }
+}
+
+impl<'de> Visitor<'de> for RowsSeed<'_, '_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Self::expecting(f)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> std::result::Result<(), A::Error> {
+        // A second `enroll_list` in one object replaces the first, as everywhere in JSON.
+        self.notes.tables.rows.clear();
+        self.notes.tables.rows.reserve(usize::from(Query::MAX_PAGE_SIZE));
+        while seq.next_element_seed(RowSeed { notes: &mut *self.notes })?.is_some() {}
+        Ok(())
+    }
+
+    fn visit_unit<E: serde::de::Error>(self) -> std::result::Result<(), E> {
+        Ok(())
+    }
+}
+
+/// Declares the names of an object's fields, read without allocating.
+macro_rules! fields {
+    ($name:ident { $($variant:ident = $text:literal),* $(,)? }) => {
+        #[derive(Deserialize)]
+        #[serde(field_identifier)]
+        enum $name {
+            $(#[serde(rename = $text)] $variant,)*
+            #[serde(other)]
+            Other,
+        }
+
+        impl $name {
+            fn text(&self) -> &'static str {
+                match self {
+                    $(Self::$variant => $text,)*
+                    Self::Other => "",
+                }
+            }
+        }
+    };
+}
+
+fields!(AnswerField {
+    Content = "answer_content",
+    IsRequired = "is_required",
+    QuestionNum = "question_num",
+    Title = "question_title",
+    QuestionType = "question_type",
+    SpecialType = "special_type",
+});
+
+fields!(RowField {
+    EnrollId = "enroll_id",
+    EnrollTime = "enroll_time",
+    Source = "enroll_source_type",
+    NickName = "nick_name",
+    Status = "status",
+    Userid = "userid",
+    TmpOpenid = "tmp_openid",
+    EnrollCode = "enroll_code",
+    Answers = "answer_list",
+});
+
+fields!(PageField {
+    Errcode = "errcode",
+    Errmsg = "errmsg",
+    HasMore = "has_more",
+    NextCursor = "next_cursor",
+    Rows = "enroll_list",
+});
+
+impl<'de> Visitor<'de> for AnswerSeed<'_, '_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Self::expecting(f)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<(), A::Error> {
+        let notes = self.notes;
+        let mut answer = AnswerRow::default();
+        while let Some(field) = map.next_key::<AnswerField>()? {
+            notes.field = field.text();
+            match field {
+                AnswerField::Content => {
+                    answer.contents = map.next_value_seed(ContentsSeed { notes: &mut *notes })?;
+                }
+                AnswerField::Title => {
+                    answer.title = map.next_value_seed(TextSeed { notes: &mut *notes })?;
+                }
+                AnswerField::IsRequired => answer.is_required = map.next_value::<Small>()?.0,
+                AnswerField::QuestionNum => answer.question_num = map.next_value::<Small>()?.0,
+                AnswerField::QuestionType => answer.question_type = map.next_value::<Small>()?.0,
+                AnswerField::SpecialType => answer.special_type = map.next_value::<Small>()?.0,
+                AnswerField::Other => drop(map.next_value::<IgnoredAny>()?),
+            }
+        }
+        notes.tables.answers.push(answer);
+        Ok(())
+    }
+}
+
+impl<'de> Visitor<'de> for RowSeed<'_, '_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Self::expecting(f)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<(), A::Error> {
+        let notes = self.notes;
+        let mut row = Row::default();
+        while let Some(field) = map.next_key::<RowField>()? {
+            notes.field = field.text();
+            let text = match field {
+                RowField::EnrollId => &mut row.enroll_id,
+                RowField::EnrollTime => &mut row.enroll_time,
+                RowField::NickName => &mut row.nick_name,
+                RowField::Userid => &mut row.userid,
+                RowField::TmpOpenid => &mut row.tmp_openid,
+                RowField::EnrollCode => &mut row.enroll_code,
+                RowField::Source => {
+                    row.source = map.next_value::<Small>()?.0;
+                    continue;
+                }
+                RowField::Status => {
+                    row.status = map.next_value::<Small>()?.0;
+                    continue;
+                }
+                RowField::Answers => {
+                    row.answers = map.next_value_seed(AnswersSeed { notes: &mut *notes })?;
+                    continue;
+                }
+                RowField::Other => {
+                    map.next_value::<IgnoredAny>()?;
+                    continue;
+                }
+            };
+            *text = map.next_value_seed(TextSeed { notes: &mut *notes })?;
+        }
+        notes.tables.rows.push(row);
+        Ok(())
+    }
+}
+
+impl<'de> Visitor<'de> for PageSeed<'_, '_> {
+    type Value = Envelope;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Self::expecting(f)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<Envelope, A::Error> {
+        let notes = self.notes;
+        let mut envelope = Envelope::default();
+        while let Some(field) = map.next_key::<PageField>()? {
+            notes.field = field.text();
+            match field {
+                PageField::Errcode => envelope.errcode = map.next_value::<Integer>()?.0,
+                PageField::HasMore => envelope.has_more = map.next_value::<Flag>()?.0,
+                PageField::Rows => map.next_value_seed(RowsSeed { notes: &mut *notes })?,
+                PageField::Errmsg => {
+                    envelope.errmsg = map.next_value_seed(TextSeed { notes: &mut *notes })?;
+                }
+                PageField::NextCursor => {
+                    envelope.next_cursor = map.next_value_seed(TextSeed { notes: &mut *notes })?;
+                }
+                PageField::Other => {
+                    map.next_value::<IgnoredAny>()?;
+                    continue;
+                }
+            }
+            envelope.known |= !matches!(field, PageField::Errmsg | PageField::NextCursor);
+        }
+        Ok(envelope)
+    }
+}

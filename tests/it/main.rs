@@ -1,0 +1,36 @@
+//! What the library promises, each promise as a sentence.
+//!
+//! Scripted transports run on tokio's paused clock; real sockets and real time only in `http`, in
+//! `cli` and in the ignored `soak`.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
+    clippy::match_bool,
+    clippy::needless_pass_by_value,
+    clippy::single_match_else,
+    reason = "a test fails by panicking, counts are small, and scripts read best as tables"
+)]
+
+mod arguments;
+mod cancel;
+mod faults;
+mod quota;
+mod resume;
+mod rows;
+mod secrets;
+mod stream;
+mod support;
+mod tokens;
+mod walk;
+
+#[cfg(feature = "cli")]
+mod cli;
+#[cfg(feature = "simulator")]
+mod hostile;
+#[cfg(feature = "simulator")]
+mod http;
+#[cfg(feature = "simulator")]
+mod soak;
