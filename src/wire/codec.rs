@@ -1,27 +1,25 @@
 //! JSON to tables and back: encodes a query; decodes a page, a token grant, an errcode.
 //!
-//! `serde_json` parses, our visitors note where each string lies. The first pass takes a page as a
+//! `serde_json` parses, the seeds of `visit` note where each string lies. The first pass takes a page as a
 //! whole; only when that fails are its rows told apart and decoded one by one, so that a broken row
 //! costs itself and not its neighbours. Error texts name fields, never values: rows are personal data.
 
 use std::{
     fmt::{self, Write as _},
-    ops::Range,
     sync::Arc,
 };
 
 use bytes::Bytes;
-use serde::{
-    Deserialize, Deserializer, Serialize,
-    de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor},
-};
+use serde::{Deserialize, Serialize, de::DeserializeSeed};
 use serde_json::value::RawValue;
 
 use crate::{
     error::{Error, Result},
     wire::{
         Page, Query,
-        page::{AnswerRow, Bad, Cursor, Row, Span, Tables, narrow},
+        page::{Bad, Cursor, Row, Span, Tables},
+        scalar::{Flag, Integer},
+        visit::{PageSeed, RowSeed, TextSeed},
     },
 };
 
@@ -146,21 +144,21 @@ fn utf8(body: Bytes) -> Result<(String, bool)> {
 /// The fields around the rows. Defaults stand for fields that are absent, as proto3 JSON leaves
 /// them out.
 #[derive(Default)]
-struct Envelope {
+pub(super) struct Envelope {
     /// Whether any field of a page was there at all.
-    known: bool,
-    errcode: i64,
-    errmsg: Span,
-    has_more: bool,
-    next_cursor: Span,
+    pub(super) known: bool,
+    pub(super) errcode: i64,
+    pub(super) errmsg: Span,
+    pub(super) has_more: bool,
+    pub(super) next_cursor: Span,
 }
 
 /// The tables of a page while they are being filled; they get their own body at the end.
-struct Notes<'b> {
+pub(super) struct Notes<'b> {
     body: &'b str,
-    tables: Tables,
+    pub(super) tables: Tables,
     /// The field being decoded, for the error if that fails.
-    field: &'static str,
+    pub(super) field: &'static str,
 }
 
 impl<'b> Notes<'b> {
@@ -243,7 +241,7 @@ impl<'b> Notes<'b> {
     }
 
     /// Where `text` lies: in the body if it is a part of it, else in the side buffer.
-    fn note(&mut self, text: &str) -> Span {
+    pub(super) fn note(&mut self, text: &str) -> Span {
         let len = text.len();
         let at = (text.as_ptr() as usize).wrapping_sub(self.body.as_ptr() as usize);
         if at.saturating_add(len) <= self.body.len() {
@@ -253,7 +251,7 @@ impl<'b> Notes<'b> {
         Span::new(self.body.len() + self.tables.side.len() - len, len)
     }
 
-    fn note_number(&mut self, number: impl fmt::Display) -> Span {
+    pub(super) fn note_number(&mut self, number: impl fmt::Display) -> Span {
         let start = self.tables.side.len();
         // Writing to a String cannot fail.
         let _ = write!(self.tables.side, "{number}");
@@ -277,391 +275,4 @@ fn bad_row(raw: &str, field: &'static str) -> Bad {
     let end = (0..=RAW_CAP.min(raw.len())).rev().find(|&end| raw.is_char_boundary(end));
     let raw = raw[..end.unwrap_or(0)].to_owned();
     Bad { enroll_id, raw, field }
-}
-
-/// An integer as a number or a string; null and "" are 0.
-#[derive(Clone, Copy, Default)]
-struct Integer(i64);
-
-/// A small unsigned number, as the API documents all its enums; otherwise like [`Integer`].
-struct Small(u32);
-
-/// A yes or no as a bool, 0 or 1, or either of them in a string; null is no.
-struct Flag(bool);
-
-impl<'de> Deserialize<'de> for Integer {
-    fn deserialize<D: Deserializer<'de>>(json: D) -> std::result::Result<Self, D::Error> {
-        json.deserialize_any(IntegerVisitor).map(Self)
-    }
-}
-
-impl<'de> Deserialize<'de> for Small {
-    fn deserialize<D: Deserializer<'de>>(json: D) -> std::result::Result<Self, D::Error> {
-        let number = json.deserialize_any(IntegerVisitor)?;
-        u32::try_from(number).map(Self).map_err(|_| D::Error::custom("not a small number"))
-    }
-}
-
-impl<'de> Deserialize<'de> for Flag {
-    fn deserialize<D: Deserializer<'de>>(json: D) -> std::result::Result<Self, D::Error> {
-        json.deserialize_any(FlagVisitor).map(Self)
-    }
-}
-
-struct IntegerVisitor;
-
-impl Visitor<'_> for IntegerVisitor {
-    type Value = i64;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a whole number")
-    }
-
-    fn visit_i64<E: serde::de::Error>(self, n: i64) -> std::result::Result<i64, E> {
-        Ok(n)
-    }
-
-    fn visit_u64<E: serde::de::Error>(self, n: u64) -> std::result::Result<i64, E> {
-        i64::try_from(n).map_err(|_| E::custom("number out of range"))
-    }
-
-    fn visit_f64<E: serde::de::Error>(self, n: f64) -> std::result::Result<i64, E> {
-        // 3.0 is 3; the bound is where f64 stops being exact.
-        #[expect(clippy::cast_possible_truncation, reason = "whole and below 2^53 here")]
-        if n.fract() == 0.0 && n.abs() < 9e15 { Ok(n as i64) } else { Err(E::custom("not whole")) }
-    }
-
-    fn visit_str<E: serde::de::Error>(self, s: &str) -> std::result::Result<i64, E> {
-        match s.trim() {
-            "" => Ok(0),
-            digits => digits.parse().map_err(|_| E::custom("not a number")),
-        }
-    }
-
-    fn visit_unit<E: serde::de::Error>(self) -> std::result::Result<i64, E> {
-        Ok(0)
-    }
-}
-
-struct FlagVisitor;
-
-impl Visitor<'_> for FlagVisitor {
-    type Value = bool;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("true or false")
-    }
-
-    fn visit_bool<E: serde::de::Error>(self, yes: bool) -> std::result::Result<bool, E> {
-        Ok(yes)
-    }
-
-    fn visit_u64<E: serde::de::Error>(self, n: u64) -> std::result::Result<bool, E> {
-        match n {
-            0 => Ok(false),
-            1 => Ok(true),
-            _ => Err(E::custom("neither 0 nor 1")),
-        }
-    }
-
-    fn visit_str<E: serde::de::Error>(self, s: &str) -> std::result::Result<bool, E> {
-        match s {
-            "1" | "true" => Ok(true),
-            "0" | "false" | "" => Ok(false),
-            _ => Err(E::custom("neither true nor false")),
-        }
-    }
-
-    fn visit_unit<E: serde::de::Error>(self) -> std::result::Result<bool, E> {
-        Ok(false)
-    }
-}
-
-/// Declares a seed over [`Notes`] that is its own visitor.
-macro_rules! seed {
-    ($name:ident, $value:ty, $method:ident, $expecting:literal) => {
-        struct $name<'n, 'b> {
-            notes: &'n mut Notes<'b>,
-        }
-
-        impl<'de> DeserializeSeed<'de> for $name<'_, '_> {
-            type Value = $value;
-
-            fn deserialize<D: Deserializer<'de>>(
-                self,
-                json: D,
-            ) -> std::result::Result<Self::Value, D::Error> {
-                json.$method(self)
-            }
-        }
-
-        impl $name<'_, '_> {
-            fn expecting(f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str($expecting)
-            }
-        }
-    };
-}
-
-seed!(TextSeed, Span, deserialize_any, "a string");
-seed!(ContentsSeed, Range<u32>, deserialize_any, "a list of strings");
-seed!(AnswerSeed, (), deserialize_map, "an answer");
-seed!(AnswersSeed, Range<u32>, deserialize_any, "a list of answers");
-seed!(RowSeed, (), deserialize_map, "an enrollee");
-seed!(RowsSeed, (), deserialize_any, "a list of enrollees");
-seed!(PageSeed, Envelope, deserialize_map, "a page");
-
-impl Visitor<'_> for TextSeed<'_, '_> {
-    type Value = Span;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        Self::expecting(f)
-    }
-
-    fn visit_str<E: serde::de::Error>(self, s: &str) -> std::result::Result<Span, E> {
-        Ok(self.notes.note(s))
-    }
-
-    fn visit_u64<E: serde::de::Error>(self, n: u64) -> std::result::Result<Span, E> {
-        Ok(self.notes.note_number(n))
-    }
-
-    fn visit_i64<E: serde::de::Error>(self, n: i64) -> std::result::Result<Span, E> {
-        Ok(self.notes.note_number(n))
-    }
-
-    fn visit_unit<E: serde::de::Error>(self) -> std::result::Result<Span, E> {
-        Ok(Span::default())
-    }
-}
-
-impl<'de> Visitor<'de> for ContentsSeed<'_, '_> {
-    type Value = Range<u32>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        Self::expecting(f)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> std::result::Result<Range<u32>, A::Error> {
-        let start = narrow(self.notes.tables.contents.len());
-        while let Some(span) = seq.next_element_seed(TextSeed { notes: &mut *self.notes })? {
-            self.notes.tables.contents.push(span);
-        }
-        Ok(start..narrow(self.notes.tables.contents.len()))
-    }
-
-    fn visit_str<E: serde::de::Error>(self, s: &str) -> std::result::Result<Range<u32>, E> {
-        let start = narrow(self.notes.tables.contents.len());
-        let span = self.notes.note(s);
-        self.notes.tables.contents.push(span);
-        Ok(start..start + 1)
-    }
-
-    fn visit_u64<E: serde::de::Error>(self, n: u64) -> std::result::Result<Range<u32>, E> {
-        self.visit_str(&n.to_string())
-    }
-
-    fn visit_i64<E: serde::de::Error>(self, n: i64) -> std::result::Result<Range<u32>, E> {
-        self.visit_str(&n.to_string())
-    }
-
-    fn visit_unit<E: serde::de::Error>(self) -> std::result::Result<Range<u32>, E> {
-        Ok(0..0)
-    }
-}
-
-impl<'de> Visitor<'de> for AnswersSeed<'_, '_> {
-    type Value = Range<u32>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        Self::expecting(f)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> std::result::Result<Range<u32>, A::Error> {
-        let start = narrow(self.notes.tables.answers.len());
-        while seq.next_element_seed(AnswerSeed { notes: &mut *self.notes })?.is_some() {}
-        Ok(start..narrow(self.notes.tables.answers.len()))
-    }
-
-    fn visit_unit<E: serde::de::Error>(self) -> std::result::Result<Range<u32>, E> {
-        Ok(0..0)
-    }
-}
-
-impl<'de> Visitor<'de> for RowsSeed<'_, '_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        Self::expecting(f)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> std::result::Result<(), A::Error> {
-        // A second `enroll_list` in one object replaces the first, as everywhere in JSON.
-        self.notes.tables.rows.clear();
-        self.notes.tables.rows.reserve(usize::from(Query::MAX_PAGE_SIZE));
-        while seq.next_element_seed(RowSeed { notes: &mut *self.notes })?.is_some() {}
-        Ok(())
-    }
-
-    fn visit_unit<E: serde::de::Error>(self) -> std::result::Result<(), E> {
-        Ok(())
-    }
-}
-
-/// Declares the names of an object's fields, read without allocating.
-macro_rules! fields {
-    ($name:ident { $($variant:ident = $text:literal),* $(,)? }) => {
-        #[derive(Deserialize)]
-        #[serde(field_identifier)]
-        enum $name {
-            $(#[serde(rename = $text)] $variant,)*
-            #[serde(other)]
-            Other,
-        }
-
-        impl $name {
-            fn text(&self) -> &'static str {
-                match self {
-                    $(Self::$variant => $text,)*
-                    Self::Other => "",
-                }
-            }
-        }
-    };
-}
-
-fields!(AnswerField {
-    Content = "answer_content",
-    IsRequired = "is_required",
-    QuestionNum = "question_num",
-    Title = "question_title",
-    QuestionType = "question_type",
-    SpecialType = "special_type",
-});
-
-fields!(RowField {
-    EnrollId = "enroll_id",
-    EnrollTime = "enroll_time",
-    Source = "enroll_source_type",
-    NickName = "nick_name",
-    Status = "status",
-    Userid = "userid",
-    TmpOpenid = "tmp_openid",
-    EnrollCode = "enroll_code",
-    Answers = "answer_list",
-});
-
-fields!(PageField {
-    Errcode = "errcode",
-    Errmsg = "errmsg",
-    HasMore = "has_more",
-    NextCursor = "next_cursor",
-    Rows = "enroll_list",
-});
-
-impl<'de> Visitor<'de> for AnswerSeed<'_, '_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        Self::expecting(f)
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<(), A::Error> {
-        let notes = self.notes;
-        let mut answer = AnswerRow::default();
-        while let Some(field) = map.next_key::<AnswerField>()? {
-            notes.field = field.text();
-            match field {
-                AnswerField::Content => {
-                    answer.contents = map.next_value_seed(ContentsSeed { notes: &mut *notes })?;
-                }
-                AnswerField::Title => {
-                    answer.title = map.next_value_seed(TextSeed { notes: &mut *notes })?;
-                }
-                AnswerField::IsRequired => answer.is_required = map.next_value::<Small>()?.0,
-                AnswerField::QuestionNum => answer.question_num = map.next_value::<Small>()?.0,
-                AnswerField::QuestionType => answer.question_type = map.next_value::<Small>()?.0,
-                AnswerField::SpecialType => answer.special_type = map.next_value::<Small>()?.0,
-                AnswerField::Other => drop(map.next_value::<IgnoredAny>()?),
-            }
-        }
-        notes.tables.answers.push(answer);
-        Ok(())
-    }
-}
-
-impl<'de> Visitor<'de> for RowSeed<'_, '_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        Self::expecting(f)
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<(), A::Error> {
-        let notes = self.notes;
-        let mut row = Row::default();
-        while let Some(field) = map.next_key::<RowField>()? {
-            notes.field = field.text();
-            let text = match field {
-                RowField::EnrollId => &mut row.enroll_id,
-                RowField::EnrollTime => &mut row.enroll_time,
-                RowField::NickName => &mut row.nick_name,
-                RowField::Userid => &mut row.userid,
-                RowField::TmpOpenid => &mut row.tmp_openid,
-                RowField::EnrollCode => &mut row.enroll_code,
-                RowField::Source => {
-                    row.source = map.next_value::<Small>()?.0;
-                    continue;
-                }
-                RowField::Status => {
-                    row.status = map.next_value::<Small>()?.0;
-                    continue;
-                }
-                RowField::Answers => {
-                    row.answers = map.next_value_seed(AnswersSeed { notes: &mut *notes })?;
-                    continue;
-                }
-                RowField::Other => {
-                    map.next_value::<IgnoredAny>()?;
-                    continue;
-                }
-            };
-            *text = map.next_value_seed(TextSeed { notes: &mut *notes })?;
-        }
-        notes.tables.rows.push(row);
-        Ok(())
-    }
-}
-
-impl<'de> Visitor<'de> for PageSeed<'_, '_> {
-    type Value = Envelope;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        Self::expecting(f)
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<Envelope, A::Error> {
-        let notes = self.notes;
-        let mut envelope = Envelope::default();
-        while let Some(field) = map.next_key::<PageField>()? {
-            notes.field = field.text();
-            match field {
-                PageField::Errcode => envelope.errcode = map.next_value::<Integer>()?.0,
-                PageField::HasMore => envelope.has_more = map.next_value::<Flag>()?.0,
-                PageField::Rows => map.next_value_seed(RowsSeed { notes: &mut *notes })?,
-                PageField::Errmsg => {
-                    envelope.errmsg = map.next_value_seed(TextSeed { notes: &mut *notes })?;
-                }
-                PageField::NextCursor => {
-                    envelope.next_cursor = map.next_value_seed(TextSeed { notes: &mut *notes })?;
-                }
-                PageField::Other => {
-                    map.next_value::<IgnoredAny>()?;
-                    continue;
-                }
-            }
-            envelope.known |= !matches!(field, PageField::Errmsg | PageField::NextCursor);
-        }
-        Ok(envelope)
-    }
 }

@@ -4,6 +4,8 @@ mod codec;
 mod enroll;
 mod page;
 mod query;
+mod scalar;
+mod visit;
 
 pub use enroll::{Answer, Enroll, EnrollSource, EnrollStatus, QuestionType, SpecialType};
 pub use page::Page;

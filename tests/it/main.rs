@@ -8,6 +8,7 @@
     clippy::panic,
     clippy::cast_possible_truncation,
     clippy::cast_precision_loss,
+    clippy::cast_sign_loss,
     clippy::match_bool,
     clippy::needless_pass_by_value,
     clippy::single_match_else,
@@ -28,6 +29,8 @@ mod walk;
 
 #[cfg(feature = "cli")]
 mod cli;
+#[cfg(feature = "simulator")]
+mod codec;
 #[cfg(feature = "simulator")]
 mod hostile;
 #[cfg(feature = "simulator")]
