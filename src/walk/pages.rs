@@ -149,8 +149,15 @@ impl Stream for PageStream {
     type Item = Result<Page>;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Page>>> {
-        let fetched = self.get_mut().poll_fetched(cx);
-        fetched.map(|item| item.map(|item| item.map(|fetched| fetched.page)))
+        let stream = self.get_mut();
+        loop {
+            match ready!(stream.poll_fetched(cx)) {
+                // The walk was resumed behind its last row.
+                Some(Ok(Fetched { page, place, .. }))
+                    if !page.is_empty() && place.yielded_of(&page) == page.len() => {}
+                item => return Poll::Ready(item.map(|item| item.map(|fetched| fetched.page))),
+            }
+        }
     }
 }
 

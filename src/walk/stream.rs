@@ -100,12 +100,8 @@ impl EnrollStream {
         }
         match ready!(self.pages.poll_fetched(cx)) {
             Some(Ok(fetched)) => {
-                // Only the first page of a resumed walk can have rows that were yielded before.
-                let resumed = match (&self.current, &self.position) {
-                    (None, Position::Page(place)) => place.yielded_of(&fetched.page),
-                    _ => 0,
-                };
-                (self.yielded, self.rows) = (resumed, fetched.page.len());
+                self.yielded = fetched.place.yielded_of(&fetched.page);
+                self.rows = fetched.page.len();
                 self.current = Some(fetched);
                 Poll::Ready(Some(Ok(())))
             }

@@ -1,0 +1,212 @@
+//! The command line: reads the arguments, runs one command, and turns what came of it into an exit code.
+//!
+//! A thin first user of the library. What it does to files and how it ends is a contract with
+//! scripts; everything behind that is the library's public API.
+
+mod checkpoint;
+mod connect;
+mod export;
+mod output;
+mod progress;
+mod simulate;
+
+use std::{
+    env,
+    io::{self, IsTerminal},
+    process::ExitCode,
+    time::Duration,
+};
+
+use clap::{ArgAction, Parser, Subcommand};
+use tokio::{
+    runtime::{Builder, Runtime},
+    sync::oneshot,
+    time::sleep,
+};
+use tracing::{Level, Metadata};
+use tracing_subscriber::{
+    EnvFilter, filter::filter_fn, fmt, layer::SubscriberExt, util::SubscriberInitExt,
+};
+
+use crate::progress::Screen;
+
+/// Streams the enrolment lists of WeCom (企业微信) webinars and meetings, one row at a time.
+#[derive(Parser)]
+#[command(version, max_term_width = 100, after_help = CODES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    /// No progress and no summary line; errors are still told
+    #[arg(short, long, global = true)]
+    quiet: bool,
+    // RUST_LOG, where it is set, says it instead.
+    /// Tell more on standard error: -v info, -vv debug, -vvv trace
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    verbose: u8,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Export(Box<export::Args>),
+    Simulate(simulate::Args),
+}
+
+const CODES: &str = "Exit codes: 0 all rows delivered; 1 stopped by an error, or some rows could not be \
+    decoded; 2 wrong usage, nothing was sent; 75 stopped by something that may pass, run it again; 130 or \
+    143 interrupted.";
+
+/// Why a command ends early, and the exit code that says so.
+pub(crate) struct Stop {
+    code: u8,
+    /// Empty: nothing is said.
+    text: String,
+}
+
+impl Stop {
+    /// Stopped by an error.
+    pub(crate) fn failed(text: impl Into<String>) -> Self {
+        Self { code: 1, text: text.into() }
+    }
+
+    /// Wrong usage; nothing was sent.
+    pub(crate) fn usage(text: impl Into<String>) -> Self {
+        Self { code: 2, text: text.into() }
+    }
+
+    /// The reader has closed the pipe: it has all it wants.
+    pub(crate) fn quietly() -> Self {
+        Self { code: 0, text: String::new() }
+    }
+}
+
+impl From<wecom_enroll::Error> for Stop {
+    fn from(error: wecom_enroll::Error) -> Self {
+        match error.kind() {
+            wecom_enroll::ErrorKind::Argument => Self::usage(error.to_string()),
+            _ => Self::failed(error.to_string()),
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let screen = Screen::new();
+    let code = run(cli, &screen).unwrap_or_else(|stop| {
+        screen.clear();
+        if !stop.text.is_empty() {
+            screen.say(&format!("error: {}", stop.text));
+        }
+        stop.code
+    });
+    ExitCode::from(code)
+}
+
+fn run(cli: Cli, screen: &Screen) -> Result<u8, Stop> {
+    start_logging(cli.verbose, screen)?;
+    let runtime = runtime().map_err(|e| Stop::failed(format!("cannot start: {e}")))?;
+    let outcome = runtime.block_on(async {
+        match cli.command {
+            Command::Export(args) => export::run(*args, cli.quiet, screen).await,
+            Command::Simulate(args) => simulate::run(args).await,
+        }
+    });
+    // A name look-up that hangs in its thread must not keep an interrupted process.
+    runtime.shutdown_background();
+    outcome
+}
+
+fn runtime() -> io::Result<Runtime> {
+    Builder::new_multi_thread().enable_all().build()
+}
+
+fn start_logging(verbose: u8, screen: &Screen) -> Result<(), Stop> {
+    let set = |name| env::var(name).ok().filter(|value| !value.is_empty());
+    let ours = ["warn", "info", "debug", "trace"][usize::from(verbose.min(3))];
+    let directives = set("RUST_LOG").unwrap_or_else(|| format!("warn,wecom_enroll={ours}"));
+    let filter = EnvFilter::try_new(directives)
+        .map_err(|e| Stop::usage(format!("RUST_LOG cannot be read: {e}")))?;
+    let lines = fmt::layer()
+        .with_writer(screen.clone())
+        .with_ansi(io::stderr().is_terminal() && set("NO_COLOR").is_none())
+        .log_internal_errors(false);
+    tracing_subscriber::registry()
+        .with(filter)
+        .with(filter_fn(is_safe))
+        .with(lines)
+        .try_init()
+        .map_err(|e| Stop::failed(format!("cannot start logging: {e}")))
+}
+
+/// The lower layers' debug lines can show a request's URL, which holds the access token. Whatever
+/// `RUST_LOG` says, they are not printed.
+fn is_safe(metadata: &Metadata<'_>) -> bool {
+    let root = metadata.target().split("::").next().unwrap_or_default();
+    let lower = ["hyper", "hyper_util", "reqwest", "h2", "rustls"].contains(&root);
+    !lower || *metadata.level() <= Level::INFO
+}
+
+/// The exit code of the first interruption, when it comes. The second one ends the process at once,
+/// and so does `patience`, for a process that hangs in a write and has nothing to save.
+pub(crate) fn interruption(patience: Option<Duration>) -> Result<oneshot::Receiver<u8>, Stop> {
+    let mut signals = Signals::new().map_err(|e| Stop::failed(format!("no signals: {e}")))?;
+    let (sender, first) = oneshot::channel();
+    tokio::spawn(async move {
+        let code = signals.next().await;
+        // Nobody waits for it any more: the command is ending.
+        let _ = sender.send(code);
+        tokio::select! {
+            _ = signals.next() => {}
+            () = sleep(patience.unwrap_or(Duration::MAX)) => {}
+        }
+        std::process::exit(code.into());
+    });
+    Ok(first)
+}
+
+#[cfg(unix)]
+struct Signals {
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+}
+
+#[cfg(unix)]
+impl Signals {
+    fn new() -> io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        let (interrupt, terminate) = (SignalKind::interrupt(), SignalKind::terminate());
+        Ok(Self { interrupt: signal(interrupt)?, terminate: signal(terminate)? })
+    }
+
+    async fn next(&mut self) -> u8 {
+        tokio::select! {
+            _ = self.interrupt.recv() => 130,
+            _ = self.terminate.recv() => 143,
+        }
+    }
+}
+
+#[cfg(windows)]
+struct Signals(tokio::signal::windows::CtrlC);
+
+#[cfg(windows)]
+impl Signals {
+    fn new() -> io::Result<Self> {
+        tokio::signal::windows::ctrl_c().map(Self)
+    }
+
+    async fn next(&mut self) -> u8 {
+        self.0.recv().await;
+        130
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+}
