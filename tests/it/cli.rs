@@ -146,8 +146,9 @@ async fn csv_has_a_column_a_question_and_loses_nothing() {
         header.iter().take(3).collect::<Vec<_>>(),
         ["meetingid", "enroll_id", "enroll_time"]
     );
-    assert_eq!(header.iter().last(), Some("other_answers"));
-    assert!(header.len() >= 9 + 5 + 1);
+    // Five questions at least, between the scalar fields and the rest.
+    assert_eq!(header.iter().next_back(), Some("other_answers"));
+    assert!(header.len() > 9 + 5);
     let rows: Vec<_> = csv.records().map(Result::unwrap).collect();
     for meeting in ["A", "B"] {
         let of = rows.iter().filter(|row| &row[0] == meeting).map(|row| row[1].to_owned());
@@ -294,7 +295,7 @@ async fn one_meeting_that_fails_does_not_keep_the_others() {
     for meeting in ["A", "B", "C", "D"] {
         let of =
             lines.lines().filter(|line| line.contains(&format!("\"meetingid\":\"{meeting}\"")));
-        let of: String = of.map(|line| format!("{line}\n")).collect();
+        let of = of.flat_map(|line| [line, "\n"]).collect::<String>();
         assert_eq!(ids(of.as_bytes()), expected(300), "{meeting}");
     }
 }
