@@ -22,8 +22,8 @@ use crate::wire::{
 
 /// One enrollee: a view of its page, cheap to clone, without an allocation of its own.
 ///
-/// **A kept row keeps its page** (about 75 kB of 50 rows with five answers each). Who keeps few rows
-/// of many calls [`Enroll::detach`] on them.
+/// **A kept row keeps its page**, and all its rows with it. Who keeps few rows of many calls
+/// [`Enroll::detach`] on them.
 ///
 /// Enrollees are personal data: `Debug` shows only the `enroll_id`. `Serialize` writes the API's own
 /// field names: `enroll_id` always a string, enums as their numbers, `answer_content` always an

@@ -9,6 +9,8 @@ mod export;
 mod output;
 mod progress;
 mod simulate;
+mod table;
+mod workbook;
 
 use std::{
     env,

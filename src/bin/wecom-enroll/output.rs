@@ -1,29 +1,25 @@
-//! Where the rows go, and how they are spelled: JSON Lines, CSV or a workbook.
+//! Where the rows go: a file, a device or standard output, in the format asked for.
 //!
 //! Whole pages are written, each at once, so nothing is ever pending in a buffer of ours. A running
-//! checksum of a file goes into the checkpoint. The workbook is the exception: it is a zip, which
-//! exists only when it is complete.
+//! checksum of a file goes into the checkpoint. A workbook is the exception: see `workbook`.
 
 use std::{
-    borrow::Cow,
-    collections::HashMap,
     ffi::OsStr,
     fs::{self, File, OpenOptions},
     io::{self, Read, Seek, SeekFrom, Write},
-    panic::{self, AssertUnwindSafe},
     path::{Path, PathBuf},
 };
 
 use clap::ValueEnum;
 use crc32fast::Hasher;
-use fs4::fs_std::FileExt;
-use rust_xlsxwriter::{Workbook, Worksheet, XlsxError};
-use tracing::warn;
-use wecom_enroll::{Answer, Enroll};
+use fs4::{FileExt, TryLockError};
+use wecom_enroll::Enroll;
 
 use crate::{
     Stop,
     checkpoint::{Extent, sync_folder},
+    table::{Cell, Table},
+    workbook::Book,
 };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -49,11 +45,9 @@ pub(crate) struct Output {
     path: PathBuf,
     target: Target,
     format: Format,
-    workbook: Workbook,
+    book: Book,
     /// Of CSV and workbooks, from the first row on.
     table: Option<Table>,
-    /// Rows in the workbook's last sheet, the header included.
-    sheet_rows: u32,
     length: u64,
     crc: Hasher,
 }
@@ -84,16 +78,18 @@ impl Output {
             let mut options = OpenOptions::new();
             let file = options.read(true).write(true).create(!going_on).truncate(false).open(path);
             let file = file.map_err(cannot)?;
-            if !FileExt::try_lock_exclusive(&file).map_err(cannot)? {
-                return Err(Stop::failed(format!(
-                    "another process is writing to the output {name}"
-                )));
+            match FileExt::try_lock(&file) {
+                Ok(()) => Target::File(file),
+                Err(TryLockError::Error(e)) => return Err(cannot(e)),
+                Err(TryLockError::WouldBlock) => {
+                    let text = format!("another process is writing to the output {name}");
+                    return Err(Stop::failed(text));
+                }
             }
-            Target::File(file)
         };
         let (length, crc) = (0, Hasher::new());
-        let (path, workbook) = (path.to_owned(), Workbook::new());
-        Ok(Self { path, target, format, workbook, table: None, sheet_rows: 0, length, crc })
+        let (path, book) = (path.to_owned(), Book::default());
+        Ok(Self { path, target, format, book, table: None, length, crc })
     }
 
     pub(crate) fn is_file(&self) -> bool {
@@ -146,7 +142,9 @@ impl Output {
         let written = match self.format {
             Format::Jsonl => json_lines(meeting, rows).and_then(|page| self.put(&page)),
             Format::Csv => self.csv(meeting, rows).and_then(|page| self.put(&page)),
-            Format::Xlsx => self.sheet(meeting, rows),
+            Format::Xlsx => {
+                self.book.add(self.table.get_or_insert_with(|| Table::of(rows)), meeting, rows)
+            }
         };
         written.map_err(|e| self.failed(&e))
     }
@@ -156,7 +154,7 @@ impl Output {
         let header = complete && self.table.is_none();
         let finished = match self.format {
             Format::Csv if header => self.csv("", &[]).and_then(|page| self.put(&page)),
-            Format::Xlsx => self.sheet("", &[]).and_then(|()| self.save()),
+            Format::Xlsx => self.workbook(),
             _ => Ok(()),
         };
         finished.map_err(|e| self.failed(&e))
@@ -167,8 +165,16 @@ impl Output {
         if let Target::File(file) = &self.target {
             file.sync_data().map_err(|e| self.failed(&e))?;
         }
-        let columns = self.table.as_ref().map(|table| table.titles.clone());
+        let columns = self.table.as_ref().map(|table| table.titles().to_vec());
         Ok(Extent { length: self.length, crc32: self.crc.clone().finalize(), columns })
+    }
+
+    fn workbook(&mut self) -> io::Result<()> {
+        let table = self.table.get_or_insert_with(|| Table::of(&[]));
+        // An empty list still has a sheet with a header.
+        self.book.add(table, "", &[])?;
+        let Target::File(file) = &mut self.target else { return Ok(()) };
+        self.book.save(file)
     }
 
     fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
@@ -223,76 +229,6 @@ impl Output {
         }
         csv.into_inner().map_err(|e| io::Error::other(e.to_string()))
     }
-
-    /// Adds rows to the workbook, and a sheet where the last one is full.
-    fn sheet(&mut self, meeting: &str, rows: &[Enroll]) -> io::Result<()> {
-        let table = self.table.get_or_insert_with(|| Table::of(rows));
-        let (workbook, next) = (&mut self.workbook, &mut self.sheet_rows);
-        guarded(|| {
-            if *next == 0 {
-                header(workbook.add_worksheet_with_constant_memory(), table)?;
-                *next = 1;
-            }
-            for row in rows {
-                if *next == SHEET_ROWS {
-                    header(workbook.add_worksheet_with_constant_memory(), table)?;
-                    *next = 1;
-                }
-                let last = workbook.worksheets().len().saturating_sub(1);
-                let sheet = workbook.worksheet_from_index(last)?;
-                for (column, cell) in (0..).zip(table.cells(meeting, row)?) {
-                    match cell {
-                        Cell::Number(number) => sheet.write_number(*next, column, number)?,
-                        Cell::Text(text) => sheet.write_string(*next, column, fitting(text))?,
-                    };
-                }
-                *next += 1;
-            }
-            Ok(())
-        })
-    }
-
-    fn save(&mut self) -> io::Result<()> {
-        let Target::File(file) = &mut self.target else { return Ok(()) };
-        let mut zip = Zip { file: io::BufWriter::new(file), failure: None };
-        let saved = guarded(|| self.workbook.save_to_writer(&mut zip));
-        zip.attempt(Write::flush);
-        zip.failure.map_or(saved, Err)
-    }
-}
-
-/// A file that keeps its first failure to itself: the zip writer would only say "i/o error", and
-/// complain on standard error.
-struct Zip<'a> {
-    file: io::BufWriter<&'a mut File>,
-    failure: Option<io::Error>,
-}
-
-impl<'a> Zip<'a> {
-    fn attempt(&mut self, work: impl FnOnce(&mut io::BufWriter<&'a mut File>) -> io::Result<()>) {
-        if self.failure.is_none() {
-            self.failure = work(&mut self.file).err();
-        }
-    }
-}
-
-impl Write for Zip<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.attempt(|file| file.write_all(bytes));
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.attempt(Write::flush);
-        Ok(())
-    }
-}
-
-impl Seek for Zip<'_> {
-    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        self.attempt(Write::flush);
-        self.file.get_mut().seek(to)
-    }
 }
 
 /// Checks how much of the first `length` bytes is there, and stands behind them.
@@ -329,188 +265,14 @@ fn json_lines(meeting: &str, rows: &[Enroll]) -> io::Result<Vec<u8>> {
     Ok(page)
 }
 
-const SCALARS: [&str; 9] = [
-    "meetingid",
-    "enroll_id",
-    "enroll_time",
-    "enroll_source_type",
-    "nick_name",
-    "status",
-    "userid",
-    "tmp_openid",
-    "enroll_code",
-];
-const OTHERS: &str = "other_answers";
-
-/// The columns of a CSV or workbook: one a question, between the scalar fields and the other answers.
-struct Table {
-    titles: Vec<String>,
-    places: HashMap<String, usize>,
-}
-
-enum Cell<'a> {
-    Number(u32),
-    Text(Cow<'a, str>),
-}
-
-impl<'a> From<&'a str> for Cell<'a> {
-    fn from(text: &'a str) -> Self {
-        Self::Text(text.into())
-    }
-}
-
-impl Table {
-    /// The most questions with a column of their own; a worksheet has 16,384 columns.
-    const MAX: usize = 16_000;
-
-    fn new(titles: Vec<String>) -> Self {
-        let places =
-            titles.iter().enumerate().map(|(place, title)| (title.clone(), place)).collect();
-        Self { titles, places }
-    }
-
-    /// The questions of these rows, in order of first appearance.
-    fn of(rows: &[Enroll]) -> Self {
-        let mut table = Self::new(Vec::new());
-        for title in rows.iter().flat_map(Enroll::answers).map(|answer| answer.question_title()) {
-            if table.titles.len() < Self::MAX && !table.places.contains_key(title) {
-                table.places.insert(title.to_owned(), table.titles.len());
-                table.titles.push(title.to_owned());
-            }
-        }
-        table
-    }
-
-    fn header(&self) -> impl Iterator<Item = &str> {
-        SCALARS.into_iter().chain(self.titles.iter().map(String::as_str)).chain([OTHERS])
-    }
-
-    fn cells<'a>(&self, meeting: &'a str, row: &'a Enroll) -> io::Result<Vec<Cell<'a>>> {
-        let mut answers: Vec<Option<Answer<'a>>> = vec![None; self.titles.len()];
-        let mut others = Vec::new();
-        for answer in row.answers() {
-            match self.places.get(answer.question_title()).and_then(|&place| answers.get_mut(place))
-            {
-                Some(place @ None) => *place = Some(answer),
-                _ => others.push(answer),
-            }
-        }
-        let scalars = [
-            meeting.into(),
-            row.enroll_id().into(),
-            row.enroll_time().into(),
-            Cell::Number(row.source().into()),
-            row.nick_name().into(),
-            Cell::Number(row.status().into()),
-            row.userid().unwrap_or_default().into(),
-            row.tmp_openid().unwrap_or_default().into(),
-            row.enroll_code().unwrap_or_default().into(),
-        ];
-        let others =
-            if others.is_empty() { String::new() } else { serde_json::to_string(&others)? };
-        let answers =
-            answers.into_iter().map(|answer| Cell::Text(answer.map(joined).unwrap_or_default()));
-        Ok(scalars.into_iter().chain(answers).chain([Cell::Text(others.into())]).collect())
-    }
-}
-
-fn joined(answer: Answer<'_>) -> Cow<'_, str> {
-    let mut contents = answer.content();
-    match (contents.next(), contents.len()) {
-        (None, _) => "".into(),
-        (Some(only), 0) => only.into(),
-        _ => answer.content().collect::<Vec<_>>().join("; ").into(),
-    }
-}
-
-/// Rows of a worksheet, its header included.
-const SHEET_ROWS: u32 = 1_048_576;
-/// Characters of a worksheet's cell.
-const CELL_CHARS: usize = 32_767;
-
-fn header(sheet: &mut Worksheet, table: &Table) -> Result<(), XlsxError> {
-    for (column, title) in (0..).zip(table.header()) {
-        sheet.write_string(0, column, fitting(title.into()))?;
-    }
-    Ok(())
-}
-
-/// As much of the text as a cell can hold.
-fn fitting(text: Cow<'_, str>) -> String {
-    match text.char_indices().nth(CELL_CHARS) {
-        None => text.into_owned(),
-        Some((end, _)) => {
-            warn!(
-                "a text longer than the 32,767 characters of a cell was cut; JSON Lines and CSV keep it"
-            );
-            text[..end].to_owned()
-        }
-    }
-}
-
-/// Calls into `rust_xlsxwriter`, which panics where its temporary file cannot be written: a full disk
-/// is an error like others. The panic's own message is kept off the screen.
-fn guarded(work: impl FnOnce() -> Result<(), XlsxError>) -> io::Result<()> {
-    let hook = panic::take_hook();
-    panic::set_hook(Box::new(|_| {}));
-    let outcome = panic::catch_unwind(AssertUnwindSafe(work));
-    panic::set_hook(hook);
-    match outcome {
-        Ok(result) => result.map_err(|e| io::Error::other(e.to_string())),
-        Err(_) => Err(io::Error::other(format!(
-            "the workbook's temporary file in {} cannot be written; is there room?",
-            std::env::temp_dir().display()
-        ))),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn row(answers: &serde_json::Value) -> Enroll {
-        let row =
-            serde_json::json!({"enroll_id": 7, "nick_name": "a,\"b\"", "answer_list": answers});
-        serde_json::from_value(row).unwrap()
-    }
-
-    fn rows() -> [Enroll; 2] {
-        use serde_json::json;
-        [
-            row(&json!([{"question_title": "Q1", "answer_content": ["x", "y"]}])),
-            row(&json!([
-                {"question_title": "Q2", "answer_content": "z"},
-                {"question_title": "Q1", "answer_content": "=1"},
-                {"question_title": "Q1", "answer_content": "again"},
-            ])),
-        ]
-    }
-
-    fn texts(cells: Vec<Cell<'_>>) -> Vec<String> {
-        let text = |cell| match cell {
-            Cell::Number(number) => number.to_string(),
-            Cell::Text(text) => text.into_owned(),
-        };
-        cells.into_iter().map(text).collect()
-    }
-
-    #[test]
-    fn questions_are_columns_in_order_of_appearance_and_nothing_is_lost() {
-        let rows = rows();
-        let table = Table::of(&rows);
-        assert_eq!(table.header().skip(9).collect::<Vec<_>>(), ["Q1", "Q2", "other_answers"]);
-        let first = texts(table.cells("M", &rows[0]).unwrap());
-        assert_eq!(first, ["M", "7", "", "0", "a,\"b\"", "0", "", "", "", "x; y", "", ""]);
-        let second = texts(table.cells("M", &rows[1]).unwrap());
-        assert_eq!(second[9..11], ["=1", "z"]);
-        assert!(second[11].starts_with('[') && second[11].contains("again"), "{}", second[11]);
-        let later = Table::new(Vec::new()).cells("M", &rows[0]).map(texts).unwrap();
-        assert!(later[9].contains(r#"["x","y"]"#), "{}", later[9]);
-    }
-
     #[test]
     fn a_json_line_is_the_row_and_its_meeting() {
-        let lines = json_lines("M\"1", &rows()).unwrap();
+        let row: Enroll = serde_json::from_str(r#"{"enroll_id": 7}"#).unwrap();
+        let lines = json_lines("M\"1", &[row.clone(), row]).unwrap();
         let lines: Vec<_> = lines.split_inclusive(|&byte| byte == b'\n').collect();
         assert_eq!(lines.len(), 2);
         let line: serde_json::Value = serde_json::from_slice(lines[0]).unwrap();
