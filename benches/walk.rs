@@ -4,13 +4,16 @@
 //! user would write by hand, over the same pages.
 #![allow(missing_docs, clippy::unwrap_used, reason = "a bench fails by panicking")]
 
-use std::{future::Future, hint::black_box, pin::Pin};
+use std::{future::Future, hint::black_box, pin::Pin, time::Duration};
 
 use bytes::Bytes;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use futures::{StreamExt, TryStreamExt};
 use serde::Deserialize;
-use tokio::runtime::Runtime;
+use tokio::{
+    runtime::{Builder, Runtime},
+    time::Instant,
+};
 use wecom_enroll::{
     Client, Enroll, Query, Quota, Reply, Request, Result, Transport, simulator::Simulator,
 };
@@ -92,7 +95,7 @@ async fn record(sim: &Simulator) -> Recorded {
 }
 
 fn open(builder: wecom_enroll::ClientBuilder) -> Client {
-    let ample = Quota::new(u32::MAX, std::time::Duration::from_secs(1)).unwrap();
+    let ample = Quota::new(u32::MAX, Duration::from_secs(1)).unwrap();
     builder.quota(ample).build().unwrap()
 }
 
@@ -153,5 +156,36 @@ fn walk(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, walk);
+/// A server that takes 5 ms a page, and a reader that is busy for 5 ms a page: one after the other
+/// that is 10 ms a page, and side by side 5.
+fn read_ahead(c: &mut Criterion) {
+    let mut group = c.benchmark_group("20 pages of 5 ms, a busy reader of 5 ms a page");
+    group.sample_size(10);
+    for (threads, mut builder) in [
+        ("one thread", Builder::new_current_thread()),
+        ("two threads", Builder::new_multi_thread()),
+    ] {
+        let runtime = builder.worker_threads(2).enable_all().build().unwrap();
+        // On a runtime of its own: a busy reader must not keep the server from its work.
+        let server = Runtime::new().unwrap();
+        let slow = Simulator::builder().enrollees(ROWS).latency(Duration::from_millis(5));
+        let sim = server.block_on(slow.start()).unwrap();
+        let client = Client::builder().access_token(sim.access_token()).base_url(sim.base_url());
+        let client = open(client);
+        for ahead in [0, 1, 3] {
+            group.bench_function(format!("{threads}, {ahead} ahead"), |b| {
+                b.to_async(&runtime).iter(|| async {
+                    let mut rows = client.enrolls(Query::webinar("M")).read_ahead(ahead);
+                    while rows.next().await.is_some() {
+                        let begun = Instant::now();
+                        while begun.elapsed() < Duration::from_micros(100) {}
+                    }
+                });
+            });
+        }
+    }
+    group.finish();
+}
+
+criterion_group!(benches, walk, read_ahead);
 criterion_main!(benches);

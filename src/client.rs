@@ -151,8 +151,9 @@ impl ClientBuilder {
         Self { retry, ..self }
     }
 
-    /// How long every stream of the client holds when WeCom says 45009. Default: 60 s, the block
-    /// for a minute's quota; it lasts as long as the window that was exceeded (page 90454).
+    /// How long every stream of the client holds when WeCom says 45009, or a gateway 429, and does
+    /// not say for how long. Default: 60 s, the block for a minute's quota; it lasts as long as the
+    /// window that was exceeded (page 90454).
     pub fn pushback(self, pushback: Duration) -> Self {
         Self { pushback, ..self }
     }

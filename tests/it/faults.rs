@@ -161,3 +161,32 @@ async fn an_errcode_comes_before_all_that_is_wrong_with_the_rest_of_the_reply() 
         assert_eq!(error.errcode(), Some(60020), "{body}: {error}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_body_cut_at_any_byte_is_tried_again() {
+    let page = List::of(2).page(0).to_string();
+    for len in 0..page.len() {
+        let cut = page.as_bytes()[..len].to_vec();
+        let script = Script::new(move |call| match call.number {
+            1 => Act::Reply(Reply::new(200, cut.clone())),
+            _ => List::of(2).answer(call),
+        });
+        assert_eq!(ids(script.client().enrolls(query())).await.unwrap(), ["0", "1"], "{len}");
+        assert_eq!(script.calls().len(), 2, "{len}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_attempt_has_thirty_seconds_body_included() {
+    let script = Script::new(|call| match call.number {
+        1 => Act::Hang,
+        _ => {
+            let page = List::of(3).page(0).to_string();
+            Act::After(Duration::from_secs(29), Reply::new(200, page))
+        }
+    });
+    let begun = tokio::time::Instant::now();
+    assert_eq!(ids(script.client().enrolls(query())).await.unwrap().len(), 3);
+    let elapsed = begun.elapsed().as_millis();
+    assert!((59_000..59_600).contains(&elapsed), "30 s, up to half a second, 29 s: {elapsed}");
+}

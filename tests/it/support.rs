@@ -89,6 +89,7 @@ impl Script {
     }
 
     /// One that is asked millions of times.
+    #[cfg(feature = "simulator")]
     pub(crate) fn forgetful(answer: impl FnMut(&Call) -> Act + Send + 'static) -> Self {
         Self { remembers: false, ..Self::new(answer) }
     }

@@ -260,6 +260,29 @@ async fn pages_come_whole_for_page_sized_commits() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn pages_resumed_behind_a_broken_cursor_bring_no_row_again() {
+    let script = Script::new(|call| {
+        let mut page = List::of(150).page(List::index(call.cursor()));
+        if call.number == 2 {
+            page["next_cursor"] = json!("");
+        }
+        page.into()
+    });
+    let client = script.client();
+    let mut pages = client.pages(query());
+    let mut rows = 0;
+    let error = loop {
+        match pages.next().await.unwrap() {
+            Ok(page) => rows += page.len(),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!((rows, error.checkpoint()), (100, Some(&pages.checkpoint())));
+    let rest: Vec<_> = client.resume_pages(pages.checkpoint()).try_collect().await.unwrap();
+    assert_eq!(rest.iter().map(wecom_enroll::Page::number).collect::<Vec<_>>(), [3]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn read_ahead_is_bounded_by_what_was_asked_for() {
     for ahead in [0_usize, 1, 3] {
         let script = List::of(500).script();
