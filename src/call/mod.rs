@@ -110,14 +110,16 @@ impl Lane {
                     continue;
                 }
             }
-            if error.is_throttled() {
-                self.limiter.hold(error.pushback().unwrap_or_default());
+            // Longer than the policy accepts, and every call ends with this error instead of a hang.
+            let pushback = error.pushback().filter(|&pushback| self.retry.accepts(pushback));
+            if let (Some(pushback), true) = (pushback, error.is_throttled()) {
+                self.limiter.hold(pushback);
             }
             let Some(delay) = self.retry.delay(&error, attempt, begun.elapsed()) else {
                 return Err(error.with_attempts(attempt));
             };
             info!(attempt, ?delay, %error, "attempt failed, trying again");
-            let pushback = error.pushback().is_some_and(|pushback| delay <= pushback);
+            let pushback = pushback.is_some_and(|pushback| delay <= pushback);
             let waiting =
                 self.counters.waiting(if pushback { Wait::Pushback } else { Wait::Backoff });
             sleep(delay).await;

@@ -95,11 +95,16 @@ impl RetryPolicy {
     /// How long to wait before the next attempt; `None`: give up.
     pub(crate) fn delay(&self, error: &Error, attempt: u32, elapsed: Duration) -> Option<Duration> {
         let pushback = error.pushback().unwrap_or_default();
-        if !error.is_transient() || attempt >= self.max_attempts || pushback > self.max_pushback {
+        if !error.is_transient() || attempt >= self.max_attempts || !self.accepts(pushback) {
             return None;
         }
         let delay = self.backoff(attempt).max(pushback);
         (elapsed.saturating_add(delay) <= self.max_elapsed).then_some(delay)
+    }
+
+    /// Whether a wait of this length that the server asks for is waited.
+    pub(crate) fn accepts(&self, pushback: Duration) -> bool {
+        pushback <= self.max_pushback
     }
 
     fn backoff(&self, attempt: u32) -> Duration {

@@ -170,12 +170,21 @@ async fn a_longer_retry_after_beats_the_pushback_and_the_backoff() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_pushback_beyond_reason_ends_the_call_and_tells_the_wait() {
-    let wait = Duration::from_secs(86_400);
-    let script = Script::new(move |_| Act::Reply(Reply::new(503, "").pushback(wait)));
-    let error = ids(script.client().enrolls(query())).await.unwrap_err();
-    assert_eq!((error.attempts(), error.pushback()), (1, Some(wait)));
-    assert!(error.is_transient());
+async fn a_pushback_beyond_reason_ends_the_call_tells_the_wait_and_holds_nobody() {
+    for http in [429, 503] {
+        let wait = Duration::from_secs(86_400);
+        let script = Script::new(move |call| match call.number {
+            1 => Act::Reply(Reply::new(http, "").pushback(wait)),
+            _ => List::of(1).answer(call),
+        });
+        let client = script.client();
+        let begun = Instant::now();
+        let error = ids(client.enrolls(query())).await.unwrap_err();
+        assert_eq!((error.attempts(), error.pushback()), (1, Some(wait)));
+        assert!(error.is_transient());
+        assert!(ids(client.enrolls(query())).await.is_ok());
+        assert!(begun.elapsed() < SECOND, "{http}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
