@@ -34,6 +34,10 @@ impl Client {
     }
 
     /// The rows of `query`, from the first one on. Nothing is sent before the first poll.
+    ///
+    /// # Panics
+    ///
+    /// The stream panics when it is polled outside a tokio runtime with time enabled.
     pub fn enrolls(&self, query: Query) -> EnrollStream {
         self.resume(Checkpoint::start(query))
     }
@@ -82,7 +86,7 @@ pub struct ClientBuilder {
 enum Credentials {
     CorpSecret { corp_id: String, secret: Zeroizing<String> },
     Source(Arc<dyn TokenSource>),
-    Empty(&'static str),
+    Refused(Error),
 }
 
 impl Default for ClientBuilder {
@@ -105,22 +109,19 @@ impl ClientBuilder {
     /// before they expire or when WeCom refuses them. The app must be one that created the webinar.
     pub fn corp_secret(self, corp_id: impl Into<String>, secret: impl Into<String>) -> Self {
         let (corp_id, secret) = (corp_id.into(), Zeroizing::new(secret.into()));
-        self.credentials(if corp_id.trim().is_empty() {
-            Credentials::Empty("the corp id is empty")
-        } else if secret.trim().is_empty() {
-            Credentials::Empty("the corp secret is empty")
-        } else {
-            Credentials::CorpSecret { corp_id, secret }
+        let refused = refused("corp id", &corp_id).or_else(|| refused("corp secret", &secret));
+        self.credentials(match refused {
+            Some(error) => Credentials::Refused(error),
+            None => Credentials::CorpSecret { corp_id, secret },
         })
     }
 
     /// Uses this one token, which expires after two hours at most (WeCom's page 91039).
     pub fn access_token(self, token: impl Into<String>) -> Self {
         let token = AccessToken::new(token);
-        self.credentials(if token.expose().trim().is_empty() {
-            Credentials::Empty("the access token is empty")
-        } else {
-            Credentials::Source(Arc::new(FixedToken(token)))
+        self.credentials(match refused("access token", token.expose()) {
+            Some(error) => Credentials::Refused(error),
+            None => Credentials::Source(Arc::new(FixedToken(token))),
         })
     }
 
@@ -169,7 +170,8 @@ impl ClientBuilder {
         Self { max_body, ..self }
     }
 
-    /// Sends with this HTTP client; see [`HttpTransport::with_client`] for how to build it.
+    /// Sends with this HTTP client (reqwest 0.13). **Build it as [`HttpTransport::with_client`] says**,
+    /// or a redirect takes the access token elsewhere.
     pub fn http_client(self, client: reqwest::Client) -> Self {
         self.transport(HttpTransport::with_client(client))
     }
@@ -184,7 +186,8 @@ impl ClientBuilder {
     /// # Errors
     ///
     /// Of kind `Argument` when credentials are missing or empty, the base URL is none that secrets
-    /// may be sent to, an attempt has no time, or the body cap is 0 or above 1 GiB.
+    /// may be sent to, an attempt has no time, the body cap is 0 or above 1 GiB, or the pushback is
+    /// longer than the retry policy accepts.
     pub fn build(self) -> Result<Client> {
         let base = base_url(&self.base_url)?;
         if self.attempt_timeout.is_zero() {
@@ -192,6 +195,11 @@ impl ClientBuilder {
         }
         if !(1..=1 << 30).contains(&self.max_body) {
             return Err(Error::argument("the body cap is 1 byte to 1 GiB"));
+        }
+        if !self.retry.accepts(self.pushback) {
+            return Err(Error::argument(
+                "the pushback is longer than the retry policy's max_pushback",
+            ));
         }
         let transport: Arc<dyn Transport> = match self.transport {
             Some(transport) => transport,
@@ -215,7 +223,7 @@ impl ClientBuilder {
             Some(Credentials::CorpSecret { corp_id, secret }) => {
                 Arc::new(CorpSecret::new(lane(&[Quota::GETTOKEN]), base.clone(), corp_id, secret))
             }
-            Some(Credentials::Empty(text)) => return Err(Error::argument(text)),
+            Some(Credentials::Refused(error)) => return Err(error),
             None => {
                 return Err(Error::argument(
                     "credentials are missing: give a corp id and secret, an access token, or a token source",
@@ -237,6 +245,16 @@ impl fmt::Debug for ClientBuilder {
             .field("max_body", &self.max_body)
             .finish_non_exhaustive()
     }
+}
+
+/// A line break from a file would be sent as a part of the secret, and wrong secrets ban the IP.
+fn refused(what: &str, text: &str) -> Option<Error> {
+    let wrong = match text.trim() {
+        "" => "is empty",
+        trimmed if trimmed.len() < text.len() => "begins or ends with white space",
+        _ => return None,
+    };
+    Some(Error::argument(format!("the {what} {wrong}")))
 }
 
 /// Secrets are sent in the URL's query, so it must be a URL that they are safe in. The error does

@@ -7,6 +7,8 @@
 
 use std::{borrow::Cow, error::Error as StdError, fmt, sync::Arc, time::Duration};
 
+use url::form_urlencoded::byte_serialize;
+
 use crate::Checkpoint;
 
 /// The result of everything here that can fail.
@@ -125,7 +127,7 @@ impl Error {
     }
 
     pub(crate) fn http_status(status: u16) -> Self {
-        let transient = matches!(status, 408 | 429 | 500..=599);
+        let transient = may_pass(status);
         Self::new(ErrorKind::Status, format!("the server answered with HTTP status {status}"))
             .with(|e| (e.status, e.transient) = (Some(status), transient))
     }
@@ -142,7 +144,7 @@ impl Error {
     pub(crate) fn api(errcode: i64, errmsg: &str) -> Self {
         let transient =
             lookup(errcode).is_some_and(|e| e.1 == Class::Busy || e.1 == Class::Throttled);
-        let text = format!("WeCom answered errcode {errcode}: {}", printable(errmsg));
+        let text = format!("WeCom answered errcode {errcode}: {errmsg}");
         Self::new(ErrorKind::Api, text)
             .with(|e| (e.errcode, e.transient) = (Some(errcode), transient))
     }
@@ -165,8 +167,10 @@ impl Error {
         self.with(|e| e.attempts = attempts)
     }
 
+    /// An errcode that we know says more than the status beside it; another one does not.
     pub(crate) fn with_status(self, status: u16) -> Self {
-        self.with(|e| e.status = Some(status))
+        let transient = self.class().is_none() && may_pass(status);
+        self.with(|e| (e.status, e.transient) = (Some(status), e.transient || transient))
     }
 
     pub(crate) fn with_pushback(self, pushback: Duration) -> Self {
@@ -185,13 +189,16 @@ impl Error {
         })
     }
 
-    /// Removes `secret` from the text, should the server have sent it back to us. One of a few
-    /// letters is left: it protects nothing, and stands in words.
-    pub(crate) fn without(self, secret: &str) -> Self {
-        if secret.len() < 8 || !self.0.text.contains(secret) {
-            return self;
+    /// The text made fit to be shown: without these secrets, should the server have sent them back,
+    /// and then as [`printable`]. A secret of a few letters is left: it protects nothing, and stands
+    /// in words.
+    pub(crate) fn redacted<'a>(self, secrets: impl IntoIterator<Item = &'a str>) -> Self {
+        let mut text = self.0.text.to_string();
+        for secret in secrets.into_iter().filter(|secret| secret.len() >= 8) {
+            let encoded: String = byte_serialize(secret.as_bytes()).collect();
+            text = text.replace(secret, "[redacted]").replace(&encoded, "[redacted]");
         }
-        self.with(|e| e.text = e.text.replace(secret, "[redacted]").into())
+        self.with(|e| e.text = printable(&text).into())
     }
 
     /// Where this error arose.
@@ -201,7 +208,7 @@ impl Error {
     }
 
     /// Whether the same call may succeed later: transport faults, HTTP 408, 429 and 5xx, a body cut
-    /// short, errcode -1, 45033 and 45009. All attempts have been made when such an error is seen.
+    /// short, errcode -1, 45033 and 45009. All attempts that the retry policy allows have been made.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         self.0.transient
@@ -240,7 +247,8 @@ impl Error {
         self.0.status
     }
 
-    /// How many attempts the failed call made, the first included. 0: nothing was sent.
+    /// How many attempts the failed call made, the first included. 0: nothing was sent. A replay
+    /// with a new token counts with the attempt that it replays.
     #[must_use]
     pub fn attempts(&self) -> u32 {
         self.0.attempts
@@ -271,7 +279,7 @@ impl Error {
         match (self.0.errcode, self.0.kind) {
             (Some(errcode), _) => Some(lookup(errcode).map_or(UNKNOWN_ERRCODE, |e| e.2)),
             (_, ErrorKind::Cursor) => {
-                Some("the server breaks its paging contract; resume from the checkpoint later")
+                Some("the server breaks its paging contract; go on from here later")
             }
             (_, ErrorKind::Status) if matches!(self.0.status, Some(300..=399)) => {
                 Some("redirects are never followed; set the base URL to the API's own host")
@@ -315,9 +323,13 @@ impl StdError for Error {
     }
 }
 
+fn may_pass(status: u16) -> bool {
+    matches!(status, 408 | 429 | 500..=599)
+}
+
 /// What the server says ends up on a terminal: no control characters, and not a page of it.
-fn printable(errmsg: &str) -> String {
-    errmsg.chars().take(400).map(|c| if c.is_control() { ' ' } else { c }).collect()
+fn printable(text: &str) -> String {
+    text.chars().take(500).map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 /// What an errcode asks of us.
@@ -343,6 +355,9 @@ fn lookup(errcode: i64) -> Option<&'static (i64, Class, &'static str)> {
 const UNKNOWN_ERRCODE: &str = "not an errcode we know: check that registration is turned on for the \
     meeting, else ask WeCom's error query tool (open.work.weixin.qq.com/devtool/query)";
 
+const REFUSED_TOKEN: &str = "the access token is refused, even after a refresh: check that it belongs to \
+    this app and corp; a fixed token lasts two hours at most, so get a new one or use corp id and secret";
+
 /// Which errcode is what, from the page of global error codes (developer.work.weixin.qq.com,
 /// document 90313) and, for the limits, document 90454.
 const ERRCODES: &[(i64, Class, &str)] = &[
@@ -353,16 +368,8 @@ const ERRCODES: &[(i64, Class, &str)] = &[
         Class::Throttled,
         "the call quota is used up; the block lasts as long as the window that was exceeded, a minute or an hour",
     ),
-    (
-        40014,
-        Class::Token,
-        "the access token is refused even after a refresh; check that it belongs to this app and corp",
-    ),
-    (
-        42001,
-        Class::Token,
-        "the access token is refused even after a refresh; check the token source",
-    ),
+    (40014, Class::Token, REFUSED_TOKEN),
+    (42001, Class::Token, REFUSED_TOKEN),
     (
         40001,
         Class::Auth,
@@ -404,7 +411,11 @@ const ERRCODES: &[(i64, Class, &str)] = &[
         "the request holds characters that WeCom does not accept; check the meeting id",
     ),
     (40035, Class::Request, "a parameter is wrong; check the meeting id"),
-    (40058, Class::Request, "a parameter is wrong; check the meeting id"),
+    (
+        40058,
+        Class::Request,
+        "a parameter is wrong; check the meeting id, and whether the checkpoint is an old one",
+    ),
     (40063, Class::Request, "a parameter is empty; check the meeting id"),
     (45029, Class::Request, "the reply would be too large; ask for smaller pages"),
     (

@@ -47,8 +47,8 @@
 //!   cannot be decoded costs only itself.
 //! - **Within the quota** in any sliding window, for all clones of a client, retries included.
 //! - **Cancel safe**: dropping a pending `next()` loses nothing; dropping a stream cancels it.
-//! - **Bounded**: one page in memory, and one more for each page of read-ahead; capped bodies,
-//!   limited attempts, no redirects.
+//! - **Bounded**: one page in memory, and one more for each page of read-ahead; capped bodies and
+//!   pages, limited attempts, no redirects.
 //! - **Secrets stay secret**: no token, secret or cursor in `Debug`, `Display`, errors or logs.
 //!
 //! # Features

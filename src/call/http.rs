@@ -4,7 +4,7 @@
 //! not followed, for the same reason. reqwest's own retries are off: a retry pays quota, so it
 //! belongs to the attempt loop.
 
-use std::{future::Future, pin::Pin, time::Duration};
+use std::{fmt, future::Future, pin::Pin, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use jiff::fmt::rfc2822;
@@ -19,7 +19,7 @@ use crate::{
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A [`Transport`] over HTTP, with TLS by rustls. Clones share their connections.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct HttpTransport {
     client: reqwest::Client,
 }
@@ -34,8 +34,13 @@ impl HttpTransport {
         Self::build(reqwest::Client::builder())
     }
 
-    /// A transport for a server on this machine, which no proxy could reach.
-    pub(crate) fn loopback() -> Result<Self> {
+    /// A transport for a server on this machine, which no proxy could reach. What a client uses by
+    /// itself when its base URL is a loopback address.
+    ///
+    /// # Errors
+    ///
+    /// As [`HttpTransport::new`].
+    pub fn loopback() -> Result<Self> {
         Self::build(reqwest::Client::builder().no_proxy())
     }
 
@@ -51,10 +56,13 @@ impl HttpTransport {
         Ok(Self { client })
     }
 
-    /// Sends with a client of one's own, for instance with other proxies, roots or headers.
+    /// Sends with a client of one's own (reqwest 0.13), for instance with other proxies, roots or
+    /// headers.
     ///
-    /// Build it with `redirect(Policy::none())`: a client that follows redirects could carry the
-    /// request elsewhere. A reply that did come from elsewhere is refused.
+    /// **Build it with `redirect(Policy::none())` and `referer(false)`**: a client that follows a
+    /// redirect sends the access token to its target, in the `Referer` header. The reply from there is
+    /// refused, but the token is gone. And with `retry(retry::never())`: a retry of its own would not
+    /// pay quota.
     #[must_use]
     pub fn with_client(client: reqwest::Client) -> Self {
         Self { client }
@@ -82,9 +90,16 @@ impl HttpTransport {
         }
         let reply = Reply::new(response.status().as_u16(), Bytes::from(Vec::from(body)));
         Ok(match pushback(response.headers()) {
-            Some(pushback) => reply.pushback(pushback),
+            Some(pushback) => reply.with_pushback(pushback),
             None => reply,
         })
+    }
+}
+
+// reqwest's own shows default headers, which may hold secrets.
+impl fmt::Debug for HttpTransport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpTransport").finish_non_exhaustive()
     }
 }
 

@@ -3,12 +3,12 @@
 //! governor does the arithmetic of each window, on tokio's clock, so that tests can pause it. A
 //! cell limiter whose burst is N would let 2N through in its first window; ours divide N into a
 //! burst of a tenth and a steady flow of the rest, so that no sliding window ever holds more than N.
-//! A turn is waited for first and spent later, at the moment of sending: a dropped wait costs nothing.
+//! Room is waited for first and paid for later, at the moment of sending: a dropped wait costs nothing.
 
 use std::{
     num::NonZeroU32,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -21,10 +21,7 @@ use governor::{
     nanos::Nanos,
     state::{NotKeyed, StateStore},
 };
-use tokio::{
-    sync::{Mutex as AsyncMutex, MutexGuard},
-    time::{Instant, sleep, sleep_until},
-};
+use tokio::time::{Instant, sleep_until};
 
 use crate::{
     call::stats::{Counters, Wait},
@@ -79,68 +76,60 @@ impl Quota {
     }
 }
 
-/// Lets calls pass in the order they came, when every window has room.
+/// Lets calls pass when every window has room. Nobody holds anything while waiting: a stream that is
+/// kept, but not polled, must not keep the others.
 pub(crate) struct Limiter {
-    windows: AsyncMutex<Vec<Window>>,
-    held_until: Mutex<Option<Instant>>,
+    gate: Mutex<Gate>,
     counters: Arc<Counters>,
 }
 
-/// The right to send next. Others wait until it is spent or dropped.
-pub(crate) struct Turn<'a> {
-    windows: MutexGuard<'a, Vec<Window>>,
-    limiter: &'a Limiter,
+struct Gate {
+    windows: Vec<Window>,
+    held_until: Option<Instant>,
 }
 
 impl Limiter {
     pub(crate) fn new(quotas: &[Quota], counters: Arc<Counters>) -> Self {
         let windows = quotas.iter().map(|&quota| Window::new(quota)).collect();
-        Self { windows: AsyncMutex::new(windows), held_until: Mutex::new(None), counters }
+        Self { gate: Mutex::new(Gate { windows, held_until: None }), counters }
     }
 
-    /// Waits until a call may be sent. Cancel safe: nothing is spent before [`Turn::spend`].
-    pub(crate) async fn turn(&self) -> Turn<'_> {
-        // Those in line behind a waiting turn wait for the same thing.
-        let waiting = self.counters.waiting(Wait::Quota);
-        let windows = self.windows.lock().await;
-        let turn = Turn { windows, limiter: self };
-        drop(waiting);
+    fn gate(&self) -> MutexGuard<'_, Gate> {
+        self.gate.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until a call may be sent. Cancel safe: nothing is spent before [`Limiter::spend`].
+    pub(crate) async fn ready(&self) {
         loop {
-            if let Some(held_until) = self.held_until() {
-                let _waiting = self.counters.waiting(Wait::Pushback);
-                sleep_until(held_until).await;
-            } else if let Some(wait) = turn.full_for() {
-                let _waiting = self.counters.waiting(Wait::Quota);
-                sleep(wait).await;
-            } else {
-                return turn;
-            }
+            let Some((wait, until)) = self.gate().closed() else { return };
+            let _waiting = self.counters.waiting(wait);
+            sleep_until(until).await;
         }
+    }
+
+    /// Pays for one call, at once before it is sent. `false`: another call was quicker or a hold
+    /// began, and nothing was paid.
+    pub(crate) fn spend(&self) -> bool {
+        let gate = self.gate();
+        gate.closed().is_none() && gate.windows.iter().all(|window| window.take().is_ok())
     }
 
     /// Holds every call for `pushback` from now on.
     pub(crate) fn hold(&self, pushback: Duration) {
-        let until = Instant::now().checked_add(pushback);
-        let mut held = self.held_until.lock().unwrap_or_else(PoisonError::into_inner);
-        *held = until.max(*held);
-    }
-
-    fn held_until(&self) -> Option<Instant> {
-        let held = *self.held_until.lock().unwrap_or_else(PoisonError::into_inner);
-        held.filter(|&until| until > Instant::now())
+        let mut gate = self.gate();
+        gate.held_until = gate.held_until.max(Instant::now().checked_add(pushback));
     }
 }
 
-impl Turn<'_> {
-    /// Pays for one call, at once before it is sent. `false`: a hold began in the meantime, and
-    /// nothing was paid.
-    pub(crate) fn spend(self) -> bool {
-        self.limiter.held_until().is_none() && self.windows.iter().all(|w| w.take().is_ok())
-    }
-
-    /// How long the fullest window stays full; `None` when all have room.
-    fn full_for(&self) -> Option<Duration> {
-        self.windows.iter().filter_map(Window::full_for).max()
+impl Gate {
+    /// What keeps a call back, and until when at least.
+    fn closed(&self) -> Option<(Wait, Instant)> {
+        let now = Instant::now();
+        if let Some(held_until) = self.held_until.filter(|&until| until > now) {
+            return Some((Wait::Pushback, held_until));
+        }
+        let full_for = self.windows.iter().filter_map(Window::full_for).max()?;
+        Some((Wait::Quota, now + full_for))
     }
 }
 
@@ -169,7 +158,7 @@ impl Window {
     }
 }
 
-/// Governor's state of one window. Only the holder of a [`Turn`] touches it, so no exchange is needed.
+/// governor's state of one window. It is touched under the gate's lock only, so no exchange is needed.
 #[derive(Clone, Debug, Default)]
 struct State(Arc<AtomicU64>);
 

@@ -17,9 +17,8 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures::FutureExt;
 use tokio::time::{Instant, sleep, timeout};
-use tracing::{debug, info};
+use tracing::{debug, info, trace, warn};
 use url::Url;
 
 pub use http::HttpTransport;
@@ -92,16 +91,16 @@ impl Lane {
         request: impl Fn(Option<&AccessToken>) -> Request + Send + Sync,
         decode: impl Fn(Bytes) -> Result<T> + Send + Sync,
     ) -> Result<T> {
-        let begun = Instant::now();
-        let (mut attempt, mut refreshed) = (1, false);
+        let (mut attempt, mut refreshed, mut begun) = (1, false, None);
         loop {
             let token = self.clearance(tokens).await?;
+            let begun = *begun.get_or_insert_with(Instant::now);
             self.counters.attempts.fetch_add(1, Relaxed);
             let error = match self.attempt(request(token.as_ref()), &decode).await {
                 Ok(value) => return Ok(value),
-                Err(error) => error.without(secret),
+                Err(error) => error,
             };
-            let error = token.iter().fold(error, |error, token| error.without(token.expose()));
+            let error = error.redacted([secret, token.as_ref().map_or("", AccessToken::expose)]);
             if let (Some(source), Some(token)) = (tokens, &token) {
                 if error.refuses_token() && !refreshed {
                     info!(errcode = error.errcode(), "access token refused, refreshing it");
@@ -113,6 +112,7 @@ impl Lane {
             // Longer than the policy accepts, and every call ends with this error instead of a hang.
             let pushback = error.pushback().filter(|&pushback| self.retry.accepts(pushback));
             if let (Some(pushback), true) = (pushback, error.is_throttled()) {
+                warn!(?pushback, %error, "throttled, holding every call");
                 self.limiter.hold(pushback);
             }
             let Some(delay) = self.retry.delay(&error, attempt, begun.elapsed()) else {
@@ -129,25 +129,16 @@ impl Lane {
         }
     }
 
-    /// Waits for quota, then for a token, and pays for one call at once before it is sent.
-    ///
-    /// A token that is not at hand is waited for outside the line, where nobody is kept by it.
+    /// Waits for quota, then for a token, and pays for one call at once before it is sent. Whoever
+    /// finds the room gone after the token begins anew, so that no token ages in the line.
     async fn clearance(&self, tokens: Option<&dyn TokenSource>) -> Result<Option<AccessToken>> {
         loop {
-            let mut turn = self.limiter.turn().await;
-            let mut token = None;
-            if let Some(source) = tokens {
-                let mut coming = source.token();
-                token = if let Some(at_hand) = (&mut coming).now_or_never() {
-                    Some(at_hand?)
-                } else {
-                    drop(turn);
-                    let token = coming.await?;
-                    turn = self.limiter.turn().await;
-                    Some(token)
-                };
-            }
-            if turn.spend() {
+            self.limiter.ready().await;
+            let token = match tokens {
+                Some(source) => Some(source.token().await?),
+                None => None,
+            };
+            if self.limiter.spend() {
                 return Ok(token);
             }
         }
@@ -158,9 +149,15 @@ impl Lane {
         request: Request,
         decode: &(impl Fn(Bytes) -> Result<T> + Send + Sync),
     ) -> Result<T> {
+        trace!(?request, "sending");
         let reply = timeout(self.attempt_timeout, self.transport.send(request)).await;
-        let Reply { status, body, pushback } =
-            reply.map_err(|_| Error::timeout(self.attempt_timeout))??;
+        let reply = reply.map_err(|_| Error::timeout(self.attempt_timeout))??;
+        trace!(?reply, "received");
+        // A transport of one's own may not have kept it.
+        if reply.body.len() > self.max_body {
+            return Err(Error::too_large(self.max_body));
+        }
+        let Reply { status, body, pushback } = reply;
         let outcome = match status {
             200..=299 => decode(body),
             _ => Err(wire::decode_errcode(&body)

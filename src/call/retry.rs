@@ -79,7 +79,8 @@ impl RetryPolicy {
         Self { cap, ..self }
     }
 
-    /// No attempt begins this long after the call's first one. Default: unlimited.
+    /// No retry is made whose backoff would end this long after the call's first attempt was sent.
+    /// Default: unlimited.
     #[must_use]
     pub const fn max_elapsed(self, max_elapsed: Duration) -> Self {
         Self { max_elapsed, ..self }

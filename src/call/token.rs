@@ -32,6 +32,9 @@ const PATH: &str = "/cgi-bin/gettoken";
 /// less. Our choice.
 const MARGIN: Duration = Duration::from_secs(300);
 
+/// No token is kept longer, whatever the server says. Our choice.
+const MAX_LIFE: Duration = Duration::from_secs(24 * 3600);
+
 /// A refused secret is not sent again for so long: repeated wrong secrets ban the IP (page 90313).
 const DAMPER: Duration = Duration::from_secs(60);
 
@@ -61,23 +64,36 @@ impl fmt::Debug for AccessToken {
 /// Gives the access token for each attempt. For companies that keep their tokens in one place.
 ///
 /// ```
-/// use std::{future::Future, pin::Pin};
+/// use std::{future::Future, pin::Pin, sync::Mutex};
 /// use wecom_enroll::{AccessToken, Client, Error, Result, TokenSource};
 ///
-/// struct Central;
+/// #[derive(Default)]
+/// struct Central {
+///     cached: Mutex<Option<AccessToken>>,
+/// }
+///
+/// async fn ask_the_vault() -> std::io::Result<String> {
+///     Ok("TOKEN".to_owned())
+/// }
 ///
 /// impl TokenSource for Central {
 ///     fn token(&self) -> Pin<Box<dyn Future<Output = Result<AccessToken>> + Send + '_>> {
 ///         Box::pin(async {
-///             let token = std::env::var("TOKEN").map_err(Error::token)?;
-///             Ok(AccessToken::new(token))
+///             if let Some(token) = &*self.cached.lock().unwrap() {
+///                 return Ok(token.clone());
+///             }
+///             let token = AccessToken::new(ask_the_vault().await.map_err(Error::token)?);
+///             *self.cached.lock().unwrap() = Some(token.clone());
+///             Ok(token)
 ///         })
 ///     }
 ///
-///     fn forget(&self, _refused: &AccessToken) {}
+///     fn forget(&self, refused: &AccessToken) {
+///         self.cached.lock().unwrap().take_if(|token| token == refused);
+///     }
 /// }
 ///
-/// let client = Client::builder().token_source(Central).build()?;
+/// let client = Client::builder().token_source(Central::default()).build()?;
 /// # let _ = client;
 /// # Ok::<(), Error>(())
 /// ```
@@ -86,7 +102,8 @@ pub trait TokenSource: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// [`Error::token`] when there is none; the call ends with that error, without a retry.
+    /// [`Error::token`] when there is none, [`Error::transport`] when the source is down for now and
+    /// the error should say that it may pass. The call ends with it: retries are the source's own.
     ///
     /// # Cancel safety
     ///
@@ -198,9 +215,9 @@ impl App {
         let granted =
             self.lane.call(None, &self.secret, request, |body| wire::decode_token(&body)).await;
         let granted = granted.map(|grant| {
-            let life = Duration::from_secs(grant.expires_in());
+            let life = Duration::from_secs(grant.expires_in()).min(MAX_LIFE);
             let stale_at = begun.checked_add(life.saturating_sub(MARGIN.min(life / 10)));
-            (AccessToken::new(grant.access_token), stale_at.unwrap_or(begun))
+            (AccessToken::new(grant.into_token()), stale_at.unwrap_or(begun))
         });
         let mut state = self.state();
         match granted {

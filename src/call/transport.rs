@@ -13,6 +13,30 @@ use crate::{call::AccessToken, error::Result};
 
 /// Carries one request to the server and brings its reply.
 ///
+/// ```
+/// use std::{future::Future, pin::Pin};
+/// use wecom_enroll::{Client, HttpTransport, Reply, Request, Result, Transport};
+///
+/// /// Tells how long each reply was.
+/// struct Measured(HttpTransport);
+///
+/// impl Transport for Measured {
+///     fn send(&self, request: Request) -> Pin<Box<dyn Future<Output = Result<Reply>> + Send + '_>> {
+///         Box::pin(async move {
+///             let path = request.path();
+///             let reply = self.0.send(request).await?;
+///             println!("{path}: {} bytes", reply.body().len());
+///             Ok(reply)
+///         })
+///     }
+/// }
+///
+/// let transport = Measured(HttpTransport::new()?);
+/// let client = Client::builder().access_token("TOKEN").transport(transport).build()?;
+/// # let _ = client;
+/// # Ok::<(), wecom_enroll::Error>(())
+/// ```
+///
 /// An implementation must not follow redirects, must not log [`Request::url`], and must stop
 /// reading a body at [`Request::max_body`]. The time of an attempt is limited by the caller, which
 /// drops the future; dropping it must stop the exchange.
@@ -114,10 +138,28 @@ impl Reply {
         Self { status, body: body.into(), pushback: None }
     }
 
-    /// The wait that a `Retry-After` header asks for.
+    /// The same reply with the wait that its `Retry-After` header asks for.
     #[must_use]
-    pub fn pushback(self, pushback: Duration) -> Self {
+    pub fn with_pushback(self, pushback: Duration) -> Self {
         Self { pushback: Some(pushback), ..self }
+    }
+
+    /// The HTTP status.
+    #[must_use]
+    pub fn status(&self) -> u16 {
+        self.status
+    }
+
+    /// The body, after decompression. **Holds personal data, or a token**: never log it.
+    #[must_use]
+    pub fn body(&self) -> &Bytes {
+        &self.body
+    }
+
+    /// The wait that the server asks for.
+    #[must_use]
+    pub fn pushback(&self) -> Option<Duration> {
+        self.pushback
     }
 }
 

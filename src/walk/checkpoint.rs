@@ -55,7 +55,10 @@ pub(super) struct Place {
     /// The fingerprint of those rows' ids, which tells whether the page is still the same. All of
     /// them, not only the last one: an insertion and a removal can make up for each other. And it
     /// keeps personal data out of checkpoints.
-    pub(super) ids: u64,
+    pub(super) marks: u64,
+    /// The fingerprint of the cursor behind this page, if it was refused: it is no better next time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) refused: Option<u64>,
 }
 
 impl Checkpoint {
@@ -65,8 +68,7 @@ impl Checkpoint {
 
     /// The walk from its first row.
     pub(crate) fn start(query: Query) -> Self {
-        let place = Place { page: 1, cursor: None, rows: 0, ids: fingerprint([]) };
-        Self::new(query, Position::Page(place))
+        Self::new(query, Position::Page(Place::new(1, None)))
     }
 
     pub(super) fn into_parts(self) -> (Query, Position) {
@@ -103,10 +105,15 @@ impl TryFrom<Written> for Checkpoint {
 }
 
 impl Place {
+    /// The start of a page.
+    pub(super) fn new(page: u64, cursor: Option<Cursor>) -> Self {
+        Self { page, cursor, rows: 0, marks: fingerprint([]), refused: None }
+    }
+
     /// How many rows of `page`, which was fetched for this place, were already yielded: none that
     /// we know of, if it is no longer the page it was.
     pub(super) fn yielded_of(&self, page: &Page) -> usize {
-        let same = self.rows <= page.len() && self.ids == fingerprint(page.enroll_ids(self.rows));
+        let same = self.rows <= page.len() && self.marks == fingerprint(page.marks(self.rows));
         if same { self.rows } else { 0 }
     }
 }

@@ -36,6 +36,20 @@ pub(super) struct Fetched {
     pub(super) next: Result<Position>,
 }
 
+impl Fetched {
+    /// The position when so many rows of the page were yielded. A drained page is behind us at once,
+    /// if there is a way on.
+    pub(super) fn position(&self, yielded: usize) -> Position {
+        let refused = match &self.next {
+            Ok(next) if yielded == self.page.len() => return next.clone(),
+            Ok(_) => None,
+            Err(_) => self.page.next_cursor().map(|cursor| fingerprint([cursor.as_str()])),
+        };
+        let marks = fingerprint(self.page.marks(yielded));
+        Position::Page(Place { rows: yielded, marks, refused, ..self.place.clone() })
+    }
+}
+
 /// The pages of `query` from `start` on. Lazy; ends at the end of the list or after an error.
 pub(super) fn pages(
     caller: Arc<Caller>,
@@ -62,6 +76,7 @@ struct Followed(HashSet<u64>);
 impl Followed {
     fn next(&mut self, place: &Place, page: &Page) -> Result<Position> {
         self.0.extend(place.cursor.as_ref().map(|cursor| fingerprint([cursor.as_str()])));
+        self.0.extend(place.refused);
         if !page.has_more() {
             return Ok(Position::End);
         }
@@ -74,7 +89,7 @@ impl Followed {
             ));
         }
         let page = place.page.saturating_add(1);
-        Ok(Position::Page(Place { page, cursor: Some(cursor), rows: 0, ids: fingerprint([]) }))
+        Ok(Position::Page(Place::new(page, Some(cursor))))
     }
 }
 
@@ -127,21 +142,18 @@ impl PageStream {
         if self.ended {
             return Poll::Ready(None);
         }
+        // An end that was not said is none: its runtime may be gone, and the task with it.
         let item = ready!(self.pages.poll_next_unpin(cx));
+        let item =
+            item.unwrap_or_else(|| Err(Error::transport("the task that reads ahead was stopped")));
         match &item {
-            Some(Ok(Fetched { next: Ok(next), .. })) => {
-                self.position.clone_from(next);
-                self.ended = *next == Position::End;
+            Ok(fetched) => {
+                self.position = fetched.position(fetched.page.len());
+                self.ended = self.position == Position::End;
             }
-            // Its error is the next item, and whoever resumes gets the page again, not its rows.
-            Some(Ok(Fetched { place, page, next: Err(_) })) => {
-                let ids = fingerprint(page.enroll_ids(page.len()));
-                self.position = Position::Page(Place { rows: page.len(), ids, ..place.clone() });
-            }
-            Some(Err(_)) | None => self.ended = true,
+            Err(_) => self.ended = true,
         }
-        let checkpoint = |error: Error| error.with_checkpoint(self.checkpoint());
-        Poll::Ready(item.map(|item| item.map_err(checkpoint)))
+        Poll::Ready(Some(item.map_err(|error| error.with_checkpoint(self.checkpoint()))))
     }
 }
 

@@ -15,11 +15,7 @@ use futures::{Stream, stream::FusedStream};
 use crate::{
     call::Caller,
     error::Result,
-    walk::{
-        Checkpoint, PageStream,
-        checkpoint::{Place, Position, fingerprint},
-        pages::Fetched,
-    },
+    walk::{Checkpoint, PageStream, checkpoint::Position, pages::Fetched},
     wire::{Enroll, Query},
 };
 
@@ -82,13 +78,7 @@ impl EnrollStream {
     fn position(&self) -> Position {
         match &self.current {
             None => self.position.clone(),
-            // A drained page is behind us at once, if there is a way on.
-            Some(Fetched { next: Ok(next), .. }) if self.yielded == self.rows => next.clone(),
-            Some(Fetched { page, place, .. }) => Position::Page(Place {
-                rows: self.yielded,
-                ids: fingerprint(page.enroll_ids(self.yielded)),
-                ..place.clone()
-            }),
+            Some(fetched) => fetched.position(self.yielded),
         }
     }
 
@@ -98,6 +88,9 @@ impl EnrollStream {
         if self.failed {
             return Poll::Ready(None);
         }
+        // Its memory is free while the next one is on its way.
+        self.position = self.position();
+        (self.current, self.yielded, self.rows) = (None, 0, 0);
         match ready!(self.pages.poll_fetched(cx)) {
             Some(Ok(fetched)) => {
                 self.yielded = fetched.place.yielded_of(&fetched.page);

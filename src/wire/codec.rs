@@ -19,12 +19,16 @@ use crate::{
         Page, Query,
         page::{Bad, Cursor, Row, Span, Tables},
         scalar::{Flag, Integer},
-        visit::{PageSeed, RowSeed, TextSeed},
+        visit::{PageSeed, RawRows, RowSeed, TextSeed},
     },
 };
 
 /// How much of an undecodable row its error carries.
 const RAW_CAP: usize = 4096;
+
+/// The most rows that a page may hold: two hundred times what WeCom sends (page 98876). A body of
+/// 8 MiB has room for millions of broken ones, and each costs more than its bytes.
+pub(super) const MAX_ROWS: usize = 10_000;
 
 /// The longest `enroll_id` that the error of an undecodable row repeats.
 const ID_CAP: usize = 64;
@@ -86,12 +90,7 @@ pub(super) fn decode_row(json: String) -> Result<Tables> {
 /// What `gettoken` grants (WeCom's page 91039).
 #[derive(Deserialize)]
 pub(crate) struct TokenGrant {
-    #[serde(default)]
-    errcode: Integer,
-    #[serde(default)]
-    errmsg: String,
-    #[serde(default)]
-    pub(crate) access_token: String,
+    access_token: Option<String>,
     expires_in: Option<Integer>,
 }
 
@@ -100,9 +99,17 @@ impl TokenGrant {
     pub(crate) fn expires_in(&self) -> u64 {
         self.expires_in.as_ref().map_or(7200, |seconds| seconds.0.max(0).unsigned_abs())
     }
+
+    pub(crate) fn into_token(self) -> String {
+        self.access_token.unwrap_or_default()
+    }
 }
 
 pub(crate) fn decode_token(body: &[u8]) -> Result<TokenGrant> {
+    // First of all: a refused secret must be known as one, whatever else is odd about the reply.
+    if let Some(refusal) = decode_errcode(body) {
+        return Err(refusal);
+    }
     let grant: TokenGrant = serde_json::from_slice(body).map_err(|e| {
         // serde's own message could quote the token.
         if e.is_eof() {
@@ -111,23 +118,24 @@ pub(crate) fn decode_token(body: &[u8]) -> Result<TokenGrant> {
             Error::decode("the reply is not a token grant")
         }
     })?;
-    match grant.errcode.0 {
-        0 if grant.access_token.is_empty() => Err(Error::decode("the token grant holds no token")),
-        0 => Ok(grant),
-        errcode => Err(Error::api(errcode, &grant.errmsg)),
+    if grant.access_token.as_ref().is_none_or(String::is_empty) {
+        return Err(Error::decode("the token grant holds no token"));
     }
+    Ok(grant)
 }
 
-/// The errcode in a reply of another HTTP status than 2xx, if there is one.
+/// The errcode in a reply, if there is one other than 0.
 pub(crate) fn decode_errcode(body: &[u8]) -> Option<Error> {
     #[derive(Deserialize)]
-    struct Failure {
+    struct Failure<'a> {
         errcode: Integer,
-        #[serde(default)]
-        errmsg: String,
+        #[serde(borrow)]
+        errmsg: Option<&'a RawValue>,
     }
-    let failure: Failure = serde_json::from_slice(body).ok()?;
-    (failure.errcode.0 != 0).then(|| Error::api(failure.errcode.0, &failure.errmsg))
+    let body = String::from_utf8_lossy(body);
+    let Failure { errcode, errmsg } = serde_json::from_str(&body).ok()?;
+    let errmsg = errmsg.and_then(|raw| serde_json::from_str::<String>(raw.get()).ok());
+    (errcode.0 != 0).then(|| Error::api(errcode.0, &errmsg.unwrap_or_default()))
 }
 
 /// Checks a body once, so that no string in it need be checked again. A body with invalid bytes in
@@ -186,7 +194,7 @@ impl<'b> Notes<'b> {
             #[serde(borrow)]
             next_cursor: Option<&'a RawValue>,
             #[serde(borrow)]
-            enroll_list: Option<Vec<&'a RawValue>>,
+            enroll_list: Option<RawRows<'a>>,
         }
         let raw: Raw<'b> = serde_json::from_str(self.body).map_err(|e| {
             if e.is_eof() {
@@ -202,6 +210,8 @@ impl<'b> Notes<'b> {
         if errcode != 0 {
             return Ok(Envelope { known: true, errcode, errmsg, ..Envelope::default() });
         }
+        let damaged = |raw: &RawValue| raw.get().contains(char::REPLACEMENT_CHARACTER);
+        let next_cursor_is_damaged = next_cursor.is_some_and(damaged);
         let envelope = Envelope {
             known: coded || has_more.is_some() || enroll_list.is_some(),
             errcode,
@@ -217,7 +227,16 @@ impl<'b> Notes<'b> {
                 None => Span::default(),
             },
         };
-        for raw in enroll_list.unwrap_or_default() {
+        let rows = enroll_list.map_or_else(Vec::new, |rows| rows.0);
+        if rows.len() > MAX_ROWS {
+            return Err(Error::decode(format!(
+                "a page of more than {MAX_ROWS} rows; WeCom sends 50"
+            )));
+        }
+        if lossy && next_cursor_is_damaged {
+            return Err(Error::decode("`next_cursor` is not valid UTF-8"));
+        }
+        for raw in rows {
             let raw = raw.get();
             // U+FFFD may have been sent as such; beside a repaired byte nobody can tell.
             let broken = lossy && raw.contains(char::REPLACEMENT_CHARACTER);

@@ -66,12 +66,15 @@ impl Page {
         Error::row(BadRow { page: self.number, index, enroll_id, raw }, field)
     }
 
-    /// The `enroll_id`s of the first `count` rows, empty where a row has none.
-    pub(crate) fn enroll_ids(&self, count: usize) -> impl Iterator<Item = &str> {
-        self.tables.rows.iter().take(count).enumerate().map(|(index, row)| {
+    /// What tells the first `count` rows from others: their `enroll_id`, or whatever else there is.
+    pub(crate) fn marks(&self, count: usize) -> impl Iterator<Item = &str> {
+        self.tables.rows.iter().take(count).enumerate().flat_map(|(index, row)| {
+            let [id, time, name] =
+                [row.enroll_id, row.enroll_time, row.nick_name].map(|span| self.tables.text(span));
             match self.tables.bad.get(&index) {
-                None => self.tables.text(row.enroll_id),
-                Some(bad) => bad.enroll_id.as_deref().unwrap_or_default(),
+                None if id.is_empty() => [time, name],
+                None => [id, ""],
+                Some(bad) => [&bad.raw, ""],
             }
         })
     }

@@ -35,6 +35,7 @@ enum List {
 /// Which rows the server is asked for, by their approval status (WeCom's page 98876).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum StatusFilter {
     /// Every row.
     #[default]

@@ -10,9 +10,11 @@ use serde::{
     de::{DeserializeSeed, Error, IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
 
+use serde_json::value::RawValue;
+
 use crate::wire::{
     Query,
-    codec::{Envelope, Notes},
+    codec::{Envelope, MAX_ROWS, Notes},
     page::{AnswerRow, Row, Span, narrow},
     scalar::{Flag, Integer, Small},
 };
@@ -136,12 +138,47 @@ impl<'de> Visitor<'de> for RowsSeed<'_, '_> {
         // A second `enroll_list` in one object replaces the first, as everywhere in JSON.
         self.notes.tables.rows.clear();
         self.notes.tables.rows.reserve(usize::from(Query::MAX_PAGE_SIZE));
-        while seq.next_element_seed(RowSeed { notes: &mut *self.notes })?.is_some() {}
+        while seq.next_element_seed(RowSeed { notes: &mut *self.notes })?.is_some() {
+            if self.notes.tables.rows.len() > MAX_ROWS {
+                return Err(A::Error::custom("too many rows"));
+            }
+        }
         Ok(())
     }
 
     fn visit_unit<E: Error>(self) -> Result<(), E> {
         Ok(())
+    }
+}
+
+/// Rows told apart, but not yet read: one more than a page may hold, and the rest is passed over.
+pub(super) struct RawRows<'a>(pub(super) Vec<&'a RawValue>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for RawRows<'a> {
+    fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
+        json.deserialize_seq(RawRowsVisitor).map(Self)
+    }
+}
+
+struct RawRowsVisitor;
+
+impl<'de> Visitor<'de> for RawRowsVisitor {
+    type Value = Vec<&'de RawValue>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list of enrollees")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+        let mut rows = Vec::new();
+        while rows.len() <= MAX_ROWS {
+            match seq.next_element()? {
+                Some(row) => rows.push(row),
+                None => return Ok(rows),
+            }
+        }
+        while seq.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(rows)
     }
 }
 

@@ -80,6 +80,8 @@ fn missing_and_empty_credentials_are_refused() {
         Client::builder().access_token(" ").build(),
         Client::builder().corp_secret("", "s").build(),
         Client::builder().corp_secret("c", "").build(),
+        Client::builder().corp_secret("c", "secret\n").build(),
+        Client::builder().access_token(" token").build(),
     ];
     for built in kinds {
         assert_eq!(built.unwrap_err().kind(), ErrorKind::Argument);
@@ -92,5 +94,23 @@ fn caps_that_no_reply_could_keep_are_refused() {
     assert!(builder().max_body(0).build().is_err());
     assert!(builder().max_body(usize::MAX).build().is_err());
     assert!(builder().attempt_timeout(Duration::ZERO).build().is_err());
-    assert!(builder().attempt_timeout(Duration::MAX).pushback(Duration::MAX).build().is_ok());
+    // The hold would be given up on, and so hold nobody.
+    assert!(builder().pushback(Duration::from_secs(7200)).build().is_err());
+    let patient = RetryPolicy::new().max_pushback(Duration::MAX);
+    assert!(builder().pushback(Duration::MAX).retry(patient).build().is_ok());
+    assert!(
+        builder()
+            .attempt_timeout(Duration::MAX)
+            .pushback(Duration::from_secs(3600))
+            .build()
+            .is_ok()
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_body_cap_holds_for_a_transport_of_ones_own() {
+    let script = List::of(50).script();
+    let error = script.builder().max_body(100).build().unwrap().enrolls(Query::webinar("M"));
+    let error = error.take(1).collect::<Vec<_>>().await.remove(0).unwrap_err();
+    assert_eq!((error.kind(), error.attempts()), (ErrorKind::Transport, 1));
 }

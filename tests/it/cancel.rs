@@ -172,3 +172,29 @@ async fn a_waiter_that_gives_up_does_not_keep_those_behind_it_waiting() {
     drop(first);
     assert!(timeout(SECOND, second.next()).await.unwrap().unwrap().is_ok());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_is_kept_but_not_polled_does_not_keep_the_others() {
+    const DAY: Duration = Duration::from_secs(86_400);
+    // Waiting for quota: the second of one call in ten seconds.
+    let quota = Quota::new(1, 10 * SECOND).unwrap();
+    let waiting = List::of(1).script().builder().quota(quota).build().unwrap();
+    ids(waiting.enrolls(query())).await.unwrap();
+    // Held by the server, with the default quotas.
+    let held = Script::new(|call| match call.number {
+        1 => errcode(45009),
+        _ => List::of(1).answer(call),
+    });
+    for client in [waiting, held.client()] {
+        let mut kept: Vec<_> = (0..3).map(|_| client.enrolls(query())).collect();
+        for rows in &mut kept {
+            assert!(timeout(Duration::from_millis(1), rows.next()).await.is_err());
+        }
+        assert!(kept[2].next().now_or_never().is_none());
+        let third = timeout(DAY, ids(client.enrolls(query()))).await;
+        assert!(third.is_ok(), "the third list waited a day");
+        for mut rows in kept {
+            assert!(rows.next().await.unwrap().is_ok());
+        }
+    }
+}

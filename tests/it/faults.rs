@@ -15,7 +15,7 @@ fn fault(kind: usize, page: &str) -> Act {
         0 => Act::Reset,
         1 => status(500),
         2 => status(502),
-        3 => Act::Reply(Reply::new(503, "").pushback(Duration::from_secs(2))),
+        3 => Act::Reply(Reply::new(503, "").with_pushback(Duration::from_secs(2))),
         4 => status(429),
         5 => errcode(-1),
         6 => errcode(45033),
@@ -189,4 +189,24 @@ async fn an_attempt_has_thirty_seconds_body_included() {
     assert_eq!(ids(script.client().enrolls(query())).await.unwrap().len(), 3);
     let elapsed = begun.elapsed().as_millis();
     assert!((59_000..59_600).contains(&elapsed), "30 s, up to half a second, 29 s: {elapsed}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_errcode_that_nobody_knows_does_not_hide_a_status_that_may_pass() {
+    for (http, code, passes) in [
+        (503, 500, true),
+        (502, 12_345, true),
+        (429, 429, true),
+        (500, 40058, false),
+        (400, 7, false),
+    ] {
+        let script = Script::new(move |call| match call.number {
+            1 => {
+                let body = format!(r#"{{"errcode":{code},"errmsg":"upstream"}}"#);
+                Act::Reply(Reply::new(http, body))
+            }
+            _ => List::of(1).answer(call),
+        });
+        assert_eq!(ids(script.client().enrolls(query())).await.is_ok(), passes, "{http} {code}");
+    }
 }

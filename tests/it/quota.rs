@@ -160,7 +160,7 @@ async fn pushback_holds_every_stream_of_the_client_and_then_all_go_on() {
 async fn a_longer_retry_after_beats_the_pushback_and_the_backoff() {
     for (act, wait) in [(429, 100), (503, 100)] {
         let script = Script::new(move |call| match call.number {
-            1 => Act::Reply(Reply::new(act, "").pushback(wait * SECOND)),
+            1 => Act::Reply(Reply::new(act, "").with_pushback(wait * SECOND)),
             _ => List::of(1).answer(call),
         });
         ids(script.client().enrolls(query())).await.unwrap();
@@ -174,7 +174,7 @@ async fn a_pushback_beyond_reason_ends_the_call_tells_the_wait_and_holds_nobody(
     for http in [429, 503] {
         let wait = Duration::from_secs(86_400);
         let script = Script::new(move |call| match call.number {
-            1 => Act::Reply(Reply::new(http, "").pushback(wait)),
+            1 => Act::Reply(Reply::new(http, "").with_pushback(wait)),
             _ => List::of(1).answer(call),
         });
         let client = script.client();

@@ -157,7 +157,7 @@ async fn a_bad_row_counts_as_yielded() {
 fn a_checkpoint_of_another_kind_is_refused_with_a_reason() {
     let good = json!({"version": 1,
         "query": {"list": "webinar", "meetingid": "M", "status": "all", "limit": 50},
-        "position": {"page": {"page": 1, "cursor": null, "rows": 0, "ids": 1}}});
+        "position": {"page": {"page": 1, "cursor": null, "rows": 0, "marks": 1}}});
     assert!(serde_json::from_value::<Checkpoint>(good.clone()).is_ok());
     let refused = |path: &str, value: serde_json::Value| {
         let mut bad = good.clone();
@@ -168,4 +168,20 @@ fn a_checkpoint_of_another_kind_is_refused_with_a_reason() {
     assert!(refused("/query/limit", json!(51)).contains("1 to 50"));
     assert!(refused("/query/meetingid", json!("")).contains("empty"));
     assert!(!refused("/position", json!("middle")).is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn rows_without_an_id_are_told_apart_by_what_else_they_have() {
+    let named = |names: std::ops::Range<usize>| {
+        let rows = names.map(|i| json!({"nick_name": format!("n{i}")})).collect();
+        page(rows, None).into()
+    };
+    let script = Script::new(move |call| named(if call.number == 1 { 0..6 } else { 1..6 }));
+    let client = script.client();
+    let mut rows = client.enrolls(query());
+    for _ in 0..3 {
+        rows.next().await.unwrap().unwrap();
+    }
+    let rest = client.resume(rows.checkpoint()).map(|row| row.unwrap().nick_name().to_owned());
+    assert_eq!(rest.collect::<Vec<_>>().await, ["n1", "n2", "n3", "n4", "n5"]);
 }

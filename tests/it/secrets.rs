@@ -275,3 +275,30 @@ async fn a_checkpoint_does_not_show_its_cursor_but_keeps_it() {
     check(&told(&error));
     assert!(error.hint().unwrap().contains("start the walk anew"));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_secret_that_the_server_sends_back_is_taken_out_in_every_form() {
+    let long: String = (0..512).map(|i| char::from(b'a' + (i % 26) as u8)).collect();
+    let odd = "t0k+en/with=special&chars";
+    let cases = [
+        (&*long, format!("bad token {long}")),
+        (TOKEN, format!("{}{TOKEN}", "x".repeat(480))),
+        (TOKEN, format!("{}{TOKEN}", TOKEN.repeat(170))),
+        (odd, "POST /x?access_token=t0k%2Ben%2Fwith%3Dspecial%26chars refused".to_owned()),
+    ];
+    for (token, errmsg) in cases {
+        let script = Script::new(move |_| json!({"errcode": 60020, "errmsg": errmsg}).into());
+        let client = Client::builder().access_token(token).transport(script).build().unwrap();
+        let told = told(&client.enrolls(query()).next().await.unwrap().unwrap_err());
+        for piece in [&token[..8], "special", "must-not"] {
+            assert!(!told.contains(piece), "{piece} shows in {told}");
+        }
+    }
+    let cursor = "curs0r\nthat-must-not-show";
+    let script = Script::new(move |call| match call.number {
+        1 => crate::support::page(vec![row(0)], Some(cursor.into())).into(),
+        _ => json!({"errcode": 50100, "errmsg": format!("bad cursor {cursor}")}).into(),
+    });
+    let last = script.client().enrolls(query()).collect::<Vec<_>>().await.pop().unwrap();
+    check(&told(&last.unwrap_err()));
+}

@@ -132,3 +132,26 @@ async fn clones_share_quota_token_and_statistics() {
     ids(clone.enrolls(query())).await.unwrap();
     assert_eq!(client.stats().attempts, 3);
 }
+
+#[test]
+fn a_stream_whose_runtime_is_gone_does_not_end_as_if_complete() {
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let mut rows = List::of(500).script().client().enrolls(query()).read_ahead(1);
+    let mut seen = 0;
+    runtime().block_on(async {
+        rows.next().await.unwrap().unwrap();
+        seen += 1;
+    });
+    let error = runtime().block_on(async {
+        loop {
+            match rows.next().await.expect("no end before the end") {
+                Ok(_) => seen += 1,
+                Err(error) => break error,
+            }
+        }
+    });
+    assert!(error.is_transient() && seen < 500);
+    let client = List::of(500).script().client();
+    let rest = runtime().block_on(ids(client.resume(error.checkpoint().unwrap().clone())));
+    assert_eq!(rest.unwrap(), List::of(500).ids()[seen..]);
+}

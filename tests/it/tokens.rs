@@ -324,3 +324,47 @@ async fn streams_that_come_and_go_share_one_refresh() {
     }
     assert!(gettokens(&script) <= 50, "{} refreshes for 49 revocations", gettokens(&script));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_secret_is_known_as_one_whatever_else_is_odd_about_the_reply() {
+    for body in [
+        r#"{"errcode":40001,"errmsg":null}"#,
+        r#"{"errcode":"40001","errmsg":7,"expires_in":1.5}"#,
+        r#"{"errcode":40001,"errmsg":"secret is invalid","access_token":null,"expires_in":0}"#,
+    ] {
+        let script = Script::new(move |_| Act::Reply(Reply::new(200, body)));
+        let client = builder(&script).build().unwrap();
+        for _ in 0..20 {
+            let error = ids(client.enrolls(query())).await.unwrap_err();
+            assert_eq!((error.errcode(), error.is_auth()), (Some(40001), true), "{body}");
+        }
+        assert_eq!(script.calls().len(), 1, "{body}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_token_ages_in_the_line_for_quota() {
+    // Twelve walks, tokens of 100 s, one call in 40 s.
+    let mut tokens = Tokens::new(100);
+    tokens.list = List::of(1);
+    let script = tokens.script();
+    let quota = wecom_enroll::Quota::new(1, Duration::from_secs(40)).unwrap();
+    let client = builder(&script).quota(quota).build().unwrap();
+    let walks = (0..12).map(|i| ids(client.enrolls(Query::webinar(format!("M{i}")))));
+    assert!(join_all(walks).await.into_iter().all(|ids| ids.is_ok()));
+    assert_eq!(script.list_calls().len(), 12, "no call was spent on a dead token");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_life_beyond_reason_is_kept_for_a_day_at_most() {
+    let script = Script::new(|call| match call.is_list() {
+        true => List(vec![1; 20]).answer(call),
+        false => grant("T", i64::MAX as u64),
+    });
+    let client = builder(&script).build().unwrap();
+    ids(client.enrolls(query())).await.unwrap();
+    assert_eq!(gettokens(&script), 1);
+    sleep(Duration::from_secs(86_400)).await;
+    ids(client.enrolls(query())).await.unwrap();
+    assert_eq!(gettokens(&script), 2);
+}

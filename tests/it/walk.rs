@@ -308,3 +308,60 @@ async fn a_panic_while_reading_ahead_is_not_an_end() {
     });
     let _ = ids(script.client().enrolls(query()).read_ahead(1)).await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn resuming_behind_a_cycle_brings_no_row_again() {
+    let script = Script::new(|call| {
+        let index = List::index(call.cursor());
+        let mut page = List(vec![2; 3]).page(index);
+        if index == 2 {
+            page["has_more"] = json!(true);
+            page["next_cursor"] = json!("cursor-1");
+        }
+        page.into()
+    });
+    let client = script.client();
+    let (mut rows, mut seen) = (client.enrolls(query()), Vec::new());
+    for _ in 0..4 {
+        let error = loop {
+            match rows.next().await.unwrap() {
+                Ok(row) => seen.push(row.enroll_id().to_owned()),
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(error.kind(), ErrorKind::Cursor);
+        let written = serde_json::to_string(error.checkpoint().unwrap()).unwrap();
+        rows = client.resume(serde_json::from_str(&written).unwrap());
+    }
+    assert_eq!(seen, List(vec![2; 3]).ids());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_page_of_more_rows_than_anyone_asked_for_is_refused() {
+    let page = |row: &str, rows: usize| {
+        let rows = vec![row; rows].join(",");
+        Act::Reply(wecom_enroll::Reply::new(
+            200,
+            format!(r#"{{"errcode":0,"enroll_list":[{rows}]}}"#),
+        ))
+    };
+    for row in ["{}", "1"] {
+        let most = Script::new(move |_| page(row, 10_000));
+        assert_eq!(most.client().enrolls(query()).count().await, 10_000);
+        for rows in [10_001, 2_000_000] {
+            let script = Script::new(move |_| page(row, rows));
+            let error = ids(script.client().enrolls(query())).await.unwrap_err();
+            assert_eq!((error.kind(), script.calls().len()), (ErrorKind::Decode, 1));
+            assert!(error.to_string().contains("more than 10000 rows"), "{error}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cursor_with_invalid_bytes_is_not_repaired_and_followed() {
+    let body =
+        b"{\"errcode\":0,\"has_more\":true,\"next_cursor\":\"c\xff\xfe\",\"enroll_list\":[]}";
+    let script = Script::new(|_| Act::Reply(wecom_enroll::Reply::new(200, body.to_vec())));
+    let error = ids(script.client().enrolls(query())).await.unwrap_err();
+    assert_eq!((error.kind(), script.calls().len()), (ErrorKind::Decode, 1));
+}
