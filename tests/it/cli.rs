@@ -252,7 +252,7 @@ async fn errors_tell_what_happened_where_and_what_to_do() {
         ("gettoken:status=500", 75, "no access token"),
         ("endless", 1, "larger than 8388608"),
         ("hang", 75, "within 300ms"),
-        ("token-invalid", 1, "even after a refresh"),
+        ("token-invalid", 1, "get a new one"),
         ("redirect=http://127.0.0.1:1/", 1, "redirects"),
     ] {
         let sim = start(Simulator::builder().enrollees(500).fault(fault(spec))).await;
@@ -655,4 +655,65 @@ async fn rows_reach_a_pipe_while_the_walk_waits() {
         assert!(timeout(LIMIT, lines.next_line()).await.unwrap().unwrap().is_some());
     }
     child.kill().await.unwrap();
+}
+
+#[tokio::test]
+async fn an_export_that_fails_before_its_first_row_leaves_the_earlier_one() {
+    for more in [&[][..], &["--checkpoint", "at.json"], &["--format", "csv"], &["--format", "xlsx"]]
+    {
+        let files = Files::new();
+        fs::write(&files.output, "precious").unwrap();
+        let sim = start(Simulator::builder().fault(fault("errcode=60020@1..2"))).await;
+        let url = sim.base_url();
+        let folder = files.output.parent().unwrap();
+        for wanted in [1, 1, 0] {
+            let args = ["export", "--base-url", &url, "M", "-q", "-o", text(&files.output)];
+            let mut export = command(EXE, &[&args[..], more].concat());
+            let done = finish({
+                export.current_dir(folder);
+                export
+            })
+            .await;
+            assert_eq!(code(&done), wanted, "{}", stderr(&done));
+            let kept = fs::read(&files.output).unwrap() == b"precious";
+            assert_eq!(kept, wanted == 1, "{more:?}");
+        }
+        if more.first() != Some(&"--format") {
+            assert_eq!(files.ids(), expected(100));
+        }
+    }
+    // An empty list is a result, too.
+    let files = Files::new();
+    fs::write(&files.output, "precious").unwrap();
+    let done = run(&["export", "--demo", "0", "-o", text(&files.output)]).await;
+    assert_eq!((code(&done), fs::read(&files.output).unwrap().len()), (0, 0));
+}
+
+#[tokio::test]
+async fn the_columns_are_those_of_the_first_meeting_not_of_the_quickest() {
+    // The first meeting's first page is held back, and an earlier one is empty.
+    let sim = Simulator::builder().enrollees(60).meeting("EMPTY", 0);
+    let sim = start(sim.fault(fault("latency=150ms@2"))).await;
+    let url = sim.base_url();
+    let done = run(&["export", "--base-url", &url, "EMPTY", "A", "B", "--format", "csv"]).await;
+    assert_eq!(code(&done), 0, "{}", stderr(&done));
+    let mut csv = csv::Reader::from_reader(&*done.stdout);
+    let rows: Vec<_> = csv.records().map(Result::unwrap).collect();
+    assert_eq!((rows.len(), &rows[0][0]), (120, "A"), "a page of A's decided, and came first");
+}
+
+#[tokio::test]
+async fn a_wait_that_the_server_asks_for_and_a_finished_checkpoint_are_told() {
+    let sim = start(Simulator::builder().fault(fault("status=429;retry-after=7200"))).await;
+    let done = run(&["export", "--base-url", &sim.base_url(), "M"]).await;
+    assert_eq!(code(&done), 75);
+    assert!(stderr(&done).contains("wait 7,200 seconds first"), "{}", stderr(&done));
+
+    let files = Files::new();
+    let sim = start(Simulator::builder()).await;
+    let url = sim.base_url();
+    assert_eq!(code(&run(&files.export(&url, &["M"])).await), 0);
+    let again = run(&files.export(&url, &["M"])).await;
+    assert_eq!((code(&again), sim.calls().list), (0, 2));
+    assert!(stderr(&again).contains("move the checkpoint away"), "{}", stderr(&again));
 }

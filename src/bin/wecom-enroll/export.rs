@@ -9,7 +9,7 @@
 //! A meeting that fails does not keep the others. A position is kept only when its rows are written.
 
 use std::{
-    collections::HashSet,
+    collections::{HashSet, VecDeque},
     error::Error as _,
     iter,
     path::{Path, PathBuf},
@@ -57,7 +57,8 @@ pub(crate) struct Args {
     /// Where to write; - is standard output
     #[arg(short, long, value_name = "PATH", default_value = "-")]
     output: PathBuf,
-    /// Keep the position in PATH; if PATH exists, go on from there
+    /// Keep the position in PATH; if PATH exists, go on from there. A finished one ends a new run at
+    /// once: move it away to export anew
     #[arg(long, value_name = "PATH")]
     checkpoint: Option<PathBuf>,
     /// Rows a page, 1 to 50
@@ -66,15 +67,16 @@ pub(crate) struct Args {
     /// Pages fetched before they are needed
     #[arg(long, value_name = "N", default_value_t = 1)]
     read_ahead: usize,
-    /// Meetings walked at the same time
+    /// Meetings walked at the same time; rows of one keep their order, those of several alternate
     #[arg(long, value_name = "N", default_value_t = 4)]
     concurrency: usize,
     #[command(flatten)]
     connection: Connection,
 }
 
-const CREDENTIALS: &str = "Credentials come from the environment: WECOM_CORP_ID with WECOM_CORP_SECRET, or \
-    WECOM_ACCESS_TOKEN.";
+const CREDENTIALS: &str = "Credentials come from the environment: WECOM_CORP_ID with WECOM_CORP_SECRET, or else \
+    WECOM_ACCESS_TOKEN.\n\nA CSV or workbook has one column a question of the first page that has rows; answers to other \
+    questions stand in the last column, other_answers, as JSON.";
 
 #[derive(Clone, Copy, PartialEq, ValueEnum)]
 enum Kind {
@@ -183,16 +185,18 @@ pub(crate) async fn run(mut args: Args, quiet: bool, screen: &Screen) -> Result<
     } else {
         let start = |query| client.enrolls(query).checkpoint();
         let saved = Saved::new(arguments, queries.into_iter().map(start).collect());
-        // Before the output is emptied: it may be that no checkpoint can be written.
+        // At once: it may be that no checkpoint can be written.
         if let Some(path) = &args.checkpoint {
             saved.write(path)?;
         }
-        output.start()?;
         saved
     };
     let mut export = Export::new(output, args.checkpoint, saved, client, screen);
     if !quiet {
         screen.show(export.earlier, total);
+    }
+    if export.is_complete() && !quiet {
+        screen.say("this export is complete; move the checkpoint away to export anew");
     }
     let walks = export.walks(args.read_ahead, args.concurrency);
     let code = export.run(walks).await?;
@@ -256,13 +260,35 @@ impl<'a> Export<'a> {
     }
 
     /// The steps of every meeting that is not at its end.
+    ///
+    /// Where columns are still to be found, one meeting after the other at first: they are those of
+    /// the first that has rows, not of the one that answered first.
     fn walks(&self, read_ahead: usize, concurrency: usize) -> impl Stream<Item = Step> + use<> {
         let open = self.saved.meetings.iter().map(|meeting| meeting.position.clone()).enumerate();
-        let open: Vec<_> = open.filter(|(_, position)| !position.is_end()).collect();
-        let client = self.client.clone();
-        stream::iter(open)
-            .map(move |(meeting, position)| walk(&client, meeting, position, read_ahead))
-            .flatten_unordered(concurrency)
+        let open = open.filter(|(_, position)| !position.is_end());
+        let walk = |(meeting, position)| walk(&self.client, meeting, position, read_ahead);
+        let mut walks: VecDeque<_> = open.map(walk).collect();
+        let mut seek = self.output.lacks_columns();
+        let steps = async_stream::stream! {
+            while let (true, Some(first)) = (seek, walks.front_mut()) {
+                match first.next().await {
+                    Some(step) => {
+                        seek = !step.page.as_ref().is_ok_and(|page| page.rows().any(|row| row.is_ok()));
+                        yield step;
+                    }
+                    None => drop(walks.pop_front()),
+                }
+            }
+            let mut all = stream::iter(walks).flatten_unordered(concurrency);
+            while let Some(step) = all.next().await {
+                yield step;
+            }
+        };
+        steps.boxed()
+    }
+
+    fn is_complete(&self) -> bool {
+        self.saved.meetings.iter().all(|meeting| meeting.position.is_end())
     }
 
     async fn run(&mut self, walks: impl Stream<Item = Step> + Unpin + Send) -> Result<u8, Stop> {
@@ -289,8 +315,7 @@ impl<'a> Export<'a> {
                 }
             }
         }
-        let complete = self.saved.meetings.iter().all(|meeting| meeting.position.is_end());
-        self.output.finish(complete)?;
+        self.output.finish(self.is_complete())?;
         self.changed |= self.output.length() != self.saved.output.length;
         self.save()?;
         if signal.is_some() {
@@ -383,10 +408,13 @@ fn stopped(id: &str, rows: u64, error: &Error) -> String {
     let mut line = vec![format!("error: meeting {id} stopped after {rows}{attempts}: {error}")];
     let causes = iter::successors(error.source(), |&cause| cause.source()).map(ToString::to_string);
     line.extend(causes.filter(|cause| cause.len() <= 200));
-    let hint = match error.hint() {
-        Some(hint) => hint,
-        None if error.is_transient() => "this may pass, run the same command again",
-        None => return line.join(": "),
-    };
-    format!("{}; hint: {hint}", line.join(": "))
+    if let Some(seconds @ 1..) = error.pushback().map(|pushback| pushback.as_secs()) {
+        line.push(format!("wait {} first", counted(seconds, "second", "seconds")));
+    }
+    let line = line.join(": ");
+    match error.hint() {
+        Some(hint) => line + "; hint: " + hint,
+        None if error.is_transient() => line + "; hint: this may pass, run the same command again",
+        None => line,
+    }
 }

@@ -38,7 +38,7 @@ use crate::progress::Screen;
 struct Cli {
     #[command(subcommand)]
     command: Command,
-    /// No progress and no summary line; errors are still told
+    /// No progress, no warnings and no summary line; errors are still told
     #[arg(short, long, global = true)]
     quiet: bool,
     // RUST_LOG, where it is set, says it instead.
@@ -104,7 +104,7 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli, screen: &Screen) -> Result<u8, Stop> {
-    start_logging(cli.verbose, screen)?;
+    start_logging(&cli, screen)?;
     let runtime = runtime().map_err(|e| Stop::failed(format!("cannot start: {e}")))?;
     let outcome = runtime.block_on(async {
         match cli.command {
@@ -121,9 +121,15 @@ fn runtime() -> io::Result<Runtime> {
     Builder::new_multi_thread().enable_all().build()
 }
 
-fn start_logging(verbose: u8, screen: &Screen) -> Result<(), Stop> {
+fn start_logging(cli: &Cli, screen: &Screen) -> Result<(), Stop> {
     let set = |name| env::var(name).ok().filter(|value| !value.is_empty());
-    let ours = ["warn", "info", "debug", "trace"][usize::from(verbose.min(3))];
+    let ours = match cli.verbose {
+        0 if cli.quiet => "error",
+        0 => "warn",
+        1 => "info",
+        2 => "debug",
+        _ => "trace",
+    };
     let directives = set("RUST_LOG").unwrap_or_else(|| format!("warn,wecom_enroll={ours}"));
     let filter = EnvFilter::try_new(directives)
         .map_err(|e| Stop::usage(format!("RUST_LOG cannot be read: {e}")))?;

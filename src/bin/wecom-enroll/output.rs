@@ -48,6 +48,8 @@ pub(crate) struct Output {
     book: Book,
     /// Of CSV and workbooks, from the first row on.
     table: Option<Table>,
+    /// The file still holds what was in it before.
+    stale: bool,
     length: u64,
     crc: Hasher,
 }
@@ -89,7 +91,7 @@ impl Output {
         };
         let (length, crc) = (0, Hasher::new());
         let (path, book) = (path.to_owned(), Book::default());
-        Ok(Self { path, target, format, book, table: None, length, crc })
+        Ok(Self { path, target, format, book, table: None, stale: true, length, crc })
     }
 
     pub(crate) fn is_file(&self) -> bool {
@@ -101,14 +103,29 @@ impl Output {
         self.length
     }
 
-    /// Begins with an empty file.
-    pub(crate) fn start(&mut self) -> Result<(), Stop> {
-        let Target::File(file) = &self.target else { return Ok(()) };
-        file.set_len(0).and_then(|()| sync_folder(&self.path)).map_err(|e| self.failed(&e))
+    /// Whether the first rows to come decide on the columns.
+    pub(crate) fn lacks_columns(&self) -> bool {
+        self.format != Format::Jsonl && self.table.is_none()
+    }
+
+    /// Empties the file before the first byte is written to it, and not earlier: an export that
+    /// fails before its first row leaves what an earlier one made.
+    fn empty(&mut self) -> io::Result<()> {
+        match &self.target {
+            Target::File(file) if self.stale => {
+                file.set_len(0)?;
+                self.stale = false;
+                sync_folder(&self.path)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Goes on behind what an earlier run wrote, if that is still there.
     pub(crate) fn go_on(&mut self, extent: &Extent) -> Result<(), Stop> {
+        if extent.length == 0 {
+            return Ok(());
+        }
         let Target::File(file) = &mut self.target else { return Ok(()) };
         let (length, crc) = match resume(file, extent.length) {
             Ok(found) => found,
@@ -129,7 +146,7 @@ impl Output {
         if let Err(e) = file.set_len(length) {
             return Err(self.failed(&e));
         }
-        (self.length, self.crc) = (length, crc);
+        (self.length, self.crc, self.stale) = (length, crc, false);
         self.table = extent.columns.clone().map(Table::new);
         Ok(())
     }
@@ -151,10 +168,13 @@ impl Output {
 
     /// Writes what is missing at the end: the header of an empty list, and a workbook as a whole.
     pub(crate) fn finish(&mut self, complete: bool) -> Result<(), Stop> {
+        if complete {
+            self.empty().map_err(|e| self.failed(&e))?;
+        }
         let header = complete && self.table.is_none();
         let finished = match self.format {
             Format::Csv if header => self.csv("", &[]).and_then(|page| self.put(&page)),
-            Format::Xlsx => self.workbook(),
+            Format::Xlsx if complete || self.table.is_some() => self.workbook(),
             _ => Ok(()),
         };
         finished.map_err(|e| self.failed(&e))
@@ -173,11 +193,13 @@ impl Output {
         let table = self.table.get_or_insert_with(|| Table::of(&[]));
         // An empty list still has a sheet with a header.
         self.book.add(table, "", &[])?;
+        self.empty()?;
         let Target::File(file) = &mut self.target else { return Ok(()) };
         self.book.save(file)
     }
 
     fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.empty()?;
         self.length += bytes.len() as u64;
         match &mut self.target {
             Target::Stdout => {
