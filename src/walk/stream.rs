@@ -88,9 +88,11 @@ impl EnrollStream {
         if self.failed {
             return Poll::Ready(None);
         }
-        // Its memory is free while the next one is on its way.
-        self.position = self.position();
-        (self.current, self.yielded, self.rows) = (None, 0, 0);
+        if let Some(drained) = self.current.take() {
+            // Its memory is free while the next one is on its way.
+            self.position = drained.position(self.yielded);
+            (self.yielded, self.rows) = (0, 0);
+        }
         match ready!(self.pages.poll_fetched(cx)) {
             Some(Ok(fetched)) => {
                 self.yielded = fetched.place.yielded_of(&fetched.page);
