@@ -1,191 +1,108 @@
-//! What a row costs: decoding, walking, resuming, and serving it from the simulator.
-//!
-//! `cargo bench --features simulator`. Compare lines of one run with one another: `loop` is what a
-//! user would write by hand, over the same pages.
-#![allow(missing_docs, clippy::unwrap_used, reason = "a bench fails by panicking")]
+//! From a transport's replies to rows: the whole walk but the network, and what the stream itself
+//! adds to a row.
 
-use std::{future::Future, hint::black_box, pin::Pin, time::Duration};
+use std::{hint::black_box, pin::pin, sync::Arc, time::Duration};
 
+use async_stream::try_stream;
 use bytes::Bytes;
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use futures::{StreamExt, TryStreamExt};
-use serde::Deserialize;
+use criterion::{Criterion, Throughput};
+use futures::{Stream, StreamExt, TryStreamExt, stream};
 use tokio::{
     runtime::{Builder, Runtime},
     time::Instant,
 };
-use wecom_enroll::{
-    Client, Enroll, Query, Quota, Reply, Request, Result, Transport, simulator::Simulator,
+use wecom_enroll::{Query, simulator::Simulator};
+
+use crate::{
+    owned,
+    recorded::{self, Replies},
 };
 
-const PAGES: usize = 20;
-const ROWS: u64 = 50 * PAGES as u64;
+/// Twenty pages, of five answers a row.
+const ROWS: u64 = 1000;
 
-/// Replies as the simulator sent them, without a network.
-#[derive(Clone)]
-struct Recorded(Vec<(String, Bytes)>);
+/// The most rows that a page may hold.
+const READY: u64 = 10_000;
 
-impl Transport for Recorded {
-    fn send(&self, request: Request) -> Pin<Box<dyn Future<Output = Result<Reply>> + Send + '_>> {
-        let body = request.body().unwrap();
-        let reply = self.0.iter().find(|(sent, _)| sent.as_bytes() == body).unwrap().1.clone();
-        // A body of its own, as a socket would have made it.
-        Box::pin(async move { Ok(Reply::new(200, reply.to_vec())) })
-    }
-}
-
-/// What a user would write: every string owned.
-#[derive(Deserialize)]
-#[allow(dead_code, reason = "decoded for the cost of it")]
-struct OwnPage {
-    has_more: bool,
-    next_cursor: String,
-    enroll_list: Vec<OwnRow>,
-}
-
-#[derive(Deserialize)]
-#[allow(dead_code, reason = "decoded for the cost of it")]
-struct OwnRow {
-    enroll_id: serde_json::Value,
-    enroll_time: String,
-    enroll_source_type: u32,
-    nick_name: String,
-    status: u32,
-    userid: Option<String>,
-    tmp_openid: Option<String>,
-    enroll_code: Option<String>,
-    answer_list: Vec<OwnAnswer>,
-}
-
-#[derive(Deserialize)]
-#[allow(dead_code, reason = "decoded for the cost of it")]
-struct OwnAnswer {
-    answer_content: Vec<String>,
-    is_required: u32,
-    question_num: u32,
-    question_title: String,
-    question_type: u32,
-    special_type: u32,
-}
-
-async fn record(sim: &Simulator) -> Recorded {
-    let http = reqwest::Client::builder().no_proxy().build().unwrap();
-    let url = format!(
-        "{}/cgi-bin/meeting/webinar/enroll/list?access_token={}",
-        sim.base_url(),
-        sim.access_token()
-    );
-    let mut recorded = Vec::new();
-    let mut cursor: Option<String> = None;
-    loop {
-        let cursor_field =
-            cursor.map(|c| format!(r#""cursor":{},"#, serde_json::to_string(&c).unwrap()));
-        let body = format!(
-            r#"{{"meetingid":"M","status":0,{}"limit":50}}"#,
-            cursor_field.unwrap_or_default()
-        );
-        let reply = http.post(&url).body(body.clone()).send().await.unwrap().bytes().await.unwrap();
-        let page: OwnPage = serde_json::from_slice(&reply).unwrap();
-        recorded.push((body, reply));
-        if !page.has_more {
-            return Recorded(recorded);
-        }
-        cursor = Some(page.next_cursor);
-    }
-}
-
-fn open(builder: wecom_enroll::ClientBuilder) -> Client {
-    let ample = Quota::new(u32::MAX, Duration::from_secs(1)).unwrap();
-    builder.quota(ample).build().unwrap()
-}
-
-fn length(row: &Enroll) -> usize {
-    row.enroll_id().len()
-        + row.nick_name().len()
-        + row.answers().map(|a| a.question_title().len()).sum::<usize>()
-}
-
-fn walk(c: &mut Criterion) {
+pub(crate) fn bench(c: &mut Criterion) {
     let runtime = Runtime::new().unwrap();
     let sim = runtime.block_on(Simulator::builder().enrollees(ROWS).start()).unwrap();
-    let recorded = runtime.block_on(record(&sim));
-    let client = open(Client::builder().access_token("T").transport(recorded.clone()));
-    let query = || Query::webinar("M");
+    let recorded = runtime.block_on(recorded::list(&sim));
+    walk(c, &runtime, &recorded);
+    adapter(c);
+}
 
-    let mut group = c.benchmark_group("recorded");
+fn walk(c: &mut Criterion, runtime: &Runtime, recorded: &Replies) {
+    let client = recorded::client(recorded.clone());
+    let bodies: &[Bytes] = &recorded.values().cloned().collect::<Vec<_>>();
+    let page = |body: &Bytes| serde_json::from_slice::<owned::Page>(body);
+
+    let mut group = c.benchmark_group("walk");
     group.throughput(Throughput::Elements(ROWS));
-    group.bench_function("loop", |b| {
-        b.iter(|| {
-            for (_, body) in &recorded.0 {
-                let page: OwnPage = serde_json::from_slice(body).unwrap();
-                for row in page.enroll_list {
-                    black_box(row);
-                }
-            }
-        });
+    group.bench_function("loop, as one would write it", |b| {
+        b.iter(|| bodies.iter().flat_map(|body| page(body).unwrap().enroll_list).for_each(drop));
     });
-    group.bench_function("stream", |b| {
-        b.to_async(&runtime).iter(|| client.enrolls(query()).map(black_box).count());
-    });
-    group.bench_function("stream, every string looked at", |b| {
-        b.to_async(&runtime).iter(|| async {
-            let lengths = client.enrolls(query()).map_ok(|row| length(&row));
-            lengths.try_fold(0, |sum, length| async move { Ok(sum + length) }).await
-        });
-    });
-    group.bench_function("stream, every row detached", |b| {
-        b.to_async(&runtime).iter(|| async {
-            client.enrolls(query()).map_ok(|row| row.detach()).try_collect::<Vec<_>>().await
-        });
-    });
-    group.bench_function("pages", |b| {
-        b.to_async(&runtime).iter(|| client.pages(query()).map(black_box).count());
-    });
-    group.finish();
-
-    let http = Client::builder().access_token(sim.access_token()).base_url(sim.base_url());
-    let http = open(http);
-    let mut group = c.benchmark_group("over loopback, the simulator's work included");
-    group.throughput(Throughput::Elements(ROWS)).sample_size(20);
-    for ahead in [0, 1, 3] {
-        group.bench_function(format!("{ahead} pages ahead"), |b| {
-            b.to_async(&runtime)
-                .iter(|| http.enrolls(query()).read_ahead(ahead).map(black_box).count());
-        });
-    }
-    group.finish();
-}
-
-/// A server that takes 5 ms a page, and a reader that is busy for 5 ms a page: one after the other
-/// that is 10 ms a page, and side by side 5.
-fn read_ahead(c: &mut Criterion) {
-    let mut group = c.benchmark_group("20 pages of 5 ms, a busy reader of 5 ms a page");
-    group.sample_size(10);
-    for (threads, mut builder) in [
-        ("one thread", Builder::new_current_thread()),
-        ("two threads", Builder::new_multi_thread()),
-    ] {
-        let runtime = builder.worker_threads(2).enable_all().build().unwrap();
-        // On a runtime of its own: a busy reader must not keep the server from its work.
-        let server = Runtime::new().unwrap();
-        let slow = Simulator::builder().enrollees(ROWS).latency(Duration::from_millis(5));
-        let sim = server.block_on(slow.start()).unwrap();
-        let client = Client::builder().access_token(sim.access_token()).base_url(sim.base_url());
-        let client = open(client);
-        for ahead in [0, 1, 3] {
-            group.bench_function(format!("{threads}, {ahead} ahead"), |b| {
-                b.to_async(&runtime).iter(|| async {
-                    let mut rows = client.enrolls(Query::webinar("M")).read_ahead(ahead);
-                    while rows.next().await.is_some() {
-                        let begun = Instant::now();
-                        while begun.elapsed() < Duration::from_micros(100) {}
+    group.bench_function("async-stream by item, owned rows", |b| {
+        b.to_async(runtime).iter(|| {
+            let rows = try_stream! {
+                for body in bodies {
+                    for row in page(body)?.enroll_list {
+                        yield row;
                     }
-                });
-            });
-        }
+                }
+            };
+            count(rows.map(|row: serde_json::Result<_>| row))
+        });
+    });
+    group.bench_function("try_flatten, owned rows", |b| {
+        b.to_async(runtime).iter(|| {
+            let pages = stream::iter(bodies).map(page);
+            let rows =
+                pages.map_ok(|page| stream::iter(page.enroll_list).map(serde_json::Result::Ok));
+            count(rows.try_flatten())
+        });
+    });
+    for ahead in [0, 1] {
+        group.bench_function(format!("stream, {ahead} ahead"), |b| {
+            b.to_async(runtime)
+                .iter(|| count(client.enrolls(Query::webinar("M")).read_ahead(ahead)));
+        });
     }
     group.finish();
 }
 
-criterion_group!(benches, walk, read_ahead);
-criterion_main!(benches);
+async fn count(rows: impl Stream) -> usize {
+    pin!(rows.map(black_box)).count().await
+}
+
+/// Rows of a page that is ready: what is left is the stream's own work. The page is as large as a page
+/// may be, so that the clock's own cost does not count.
+fn adapter(c: &mut Criterion) {
+    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    let rows = (0..READY).map(|id| format!(r#"{{"enroll_id":{id}}}"#)).collect::<Vec<_>>();
+    let body = format!(r#"{{"has_more":false,"enroll_list":[{}]}}"#, rows.join(","));
+    let client = recorded::client(Arc::new([(recorded::request(None), body.into())].into()));
+
+    let mut group = c.benchmark_group("adapter, rows of a ready page");
+    group.throughput(Throughput::Elements(READY));
+    let mut pages = client.pages(Query::webinar("M"));
+    let page = runtime.block_on(pages.next()).unwrap().unwrap();
+    group.bench_function("plain loop", |b| b.iter(|| page.rows().map(black_box).count()));
+    group.bench_function("stream", |b| {
+        b.to_async(&runtime).iter_custom(async |times| {
+            let mut spent = Duration::ZERO;
+            for _ in 0..times {
+                let mut rows = client.enrolls(Query::webinar("M"));
+                black_box(rows.next().await);
+                let begun = Instant::now();
+                // Up to its last row: to free the page is no work of the stream's.
+                for _ in 1..READY {
+                    drop(black_box(rows.next().await));
+                }
+                spent += begun.elapsed();
+            }
+            spent
+        });
+    });
+    group.finish();
+}

@@ -66,7 +66,7 @@ impl Client {
 
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Client").field("base_url", &self.0.base.as_str()).finish_non_exhaustive()
+        f.debug_struct("Client").field("base_url", &self.0.base().as_str()).finish_non_exhaustive()
     }
 }
 
@@ -231,7 +231,7 @@ impl ClientBuilder {
             }
         };
         let quotas = if self.quotas.is_empty() { &Quota::WECOM[..] } else { &self.quotas };
-        Ok(Client(Arc::new(Caller { lane: lane(quotas), tokens, base })))
+        Ok(Client(Arc::new(Caller::new(lane(quotas), tokens, base))))
     }
 }
 

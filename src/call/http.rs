@@ -8,7 +8,7 @@ use std::{fmt, future::Future, pin::Pin, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use jiff::fmt::rfc2822;
-use reqwest::header::{CONTENT_TYPE, DATE, HeaderMap, HeaderName, RETRY_AFTER};
+use reqwest::header::{CONTENT_TYPE, DATE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 
 use crate::{
     call::transport::{Reply, Request, Transport},
@@ -17,6 +17,8 @@ use crate::{
 
 /// How long connecting may take, TLS included; a part of the attempt's own limit. Our choice.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// A [`Transport`] over HTTP, with TLS by rustls. Clones share their connections.
 #[derive(Clone)]
@@ -72,23 +74,30 @@ impl HttpTransport {
         let sent = match request.body() {
             Some(body) => self
                 .client
-                .post(request.url())
-                .header(CONTENT_TYPE, "application/json")
+                .post(request.parsed_url().clone())
+                .header(CONTENT_TYPE, JSON)
                 .body(body.clone()),
-            None => self.client.get(request.url()),
+            None => self.client.get(request.parsed_url().clone()),
         };
         let mut response = sent.send().await.map_err(without_url)?;
-        if response.url().as_str() != request.url() {
+        if response.url() != request.parsed_url() {
             return Err(Error::http_status(302));
         }
-        let mut body = BytesMut::new();
+        let mut body = Bytes::new();
         while let Some(chunk) = response.chunk().await.map_err(without_url)? {
             if chunk.len() > request.max_body() - body.len() {
                 return Err(Error::too_large(request.max_body()));
             }
-            body.extend_from_slice(&chunk);
+            // Most come in one piece, and are not copied.
+            body = if body.is_empty() {
+                chunk
+            } else {
+                let mut whole = BytesMut::from(body);
+                whole.extend_from_slice(&chunk);
+                whole.freeze()
+            };
         }
-        let reply = Reply::new(response.status().as_u16(), Bytes::from(Vec::from(body)));
+        let reply = Reply::new(response.status().as_u16(), body);
         Ok(match pushback(response.headers()) {
             Some(pushback) => reply.with_pushback(pushback),
             None => reply,

@@ -12,12 +12,16 @@ mod token;
 mod transport;
 
 use std::{
-    sync::{Arc, atomic::Ordering::Relaxed},
+    future::ready,
+    sync::{Arc, Mutex, PoisonError, atomic::Ordering::Relaxed},
     time::Duration,
 };
 
-use bytes::Bytes;
-use tokio::time::{Instant, sleep, timeout};
+use futures::{FutureExt, future::BoxFuture};
+use tokio::{
+    task::yield_now,
+    time::{Instant, sleep, timeout},
+};
 use tracing::{debug, info, trace, warn};
 use url::Url;
 
@@ -33,6 +37,7 @@ pub(crate) use stats::Counters;
 pub(crate) use token::{CorpSecret, FixedToken};
 
 use crate::{
+    call::transport::address,
     error::{Error, Result},
     wire::{self, Cursor, Page, Query},
 };
@@ -53,28 +58,109 @@ pub(crate) struct Lane {
 pub(crate) struct Caller {
     pub(crate) lane: Lane,
     pub(crate) tokens: Arc<dyn TokenSource>,
-    pub(crate) base: Url,
+    base: Url,
+    /// A walk asks for the same one all along.
+    last_url: Mutex<Option<LastUrl>>,
+}
+
+struct LastUrl {
+    path: &'static str,
+    token: Option<AccessToken>,
+    url: Arc<Url>,
+}
+
+/// A request that was sent, and what came of it.
+pub(crate) struct Sent {
+    token: Option<AccessToken>,
+    at: Instant,
+    reply: Result<Reply>,
+}
+
+/// The request for the page behind `cursor`, begun before anybody asked for it.
+pub(crate) struct Begun {
+    cursor: Cursor,
+    /// `Err`: there was no token to be had.
+    sent: BoxFuture<'static, Result<Sent>>,
+}
+
+impl Begun {
+    /// Gets the request on its way.
+    async fn start(&mut self) {
+        if let Some(sent) = (&mut self.sent).now_or_never() {
+            self.sent = Box::pin(ready(sent));
+        }
+        // The connection's task gets to write it.
+        yield_now().await;
+    }
 }
 
 impl Caller {
-    /// Page `number` of `query`, which `cursor` leads to.
+    pub(crate) fn new(lane: Lane, tokens: Arc<dyn TokenSource>, base: Url) -> Self {
+        Self { lane, tokens, base, last_url: Mutex::default() }
+    }
+
+    pub(crate) fn base(&self) -> &Url {
+        &self.base
+    }
+
+    /// Page `number` of `query`, which `cursor` leads to and for which a request may have `begun`.
+    ///
+    /// `early`, if anything may be, looks at the body and names the cursor whose request may begin
+    /// before this page is decoded; that request comes back too.
     pub(crate) async fn page(
-        &self,
+        self: &Arc<Self>,
         query: &Query,
         cursor: Option<&Cursor>,
         number: u64,
-    ) -> Result<Page> {
-        let body = wire::encode(query, cursor)?;
-        let request = |token: Option<&AccessToken>| {
-            let pairs = token.map(|token| ("access_token", token.expose()));
-            Request::new(&self.base, query.path(), pairs.as_slice(), self.lane.max_body)
-                .with_body(body.clone())
-        };
-        let decode = |body| wire::decode_page(body, number);
+        begun: Option<Begun>,
+        early: Option<impl Fn(&[u8]) -> Option<Cursor> + Send + Sync>,
+    ) -> Result<(Page, Option<Begun>)> {
+        let request = |token: Option<&AccessToken>| self.request(query, cursor, token);
+        let early = early.map(|early| {
+            move |body: &[u8]| early(body).map(|cursor| self.begin(query.clone(), cursor))
+        });
+        let decode = |body: &[u8]| wire::decode_page(body, number);
         let secret = cursor.map_or("", Cursor::as_str);
-        let page = self.lane.call(Some(&*self.tokens), secret, request, decode).await?;
+        let call = self.lane.call(Some(&*self.tokens), secret, begun, request, early, decode);
+        let (page, next) = call.await?;
         debug!(page = number, rows = page.len(), has_more = page.has_more(), "page fetched");
-        Ok(page)
+        let next = next.filter(|next| page.next_cursor() == Some(&next.cursor));
+        Ok((page, next))
+    }
+
+    /// The request for the page behind `cursor`, to be started.
+    fn begin(self: &Arc<Self>, query: Query, cursor: Cursor) -> Begun {
+        let (caller, to) = (Arc::clone(self), cursor.clone());
+        let sent = Box::pin(async move {
+            let request = |token: Option<&AccessToken>| caller.request(&query, Some(&to), token);
+            caller.lane.send(Some(&*caller.tokens), &request).await
+        });
+        Begun { cursor, sent }
+    }
+
+    fn request(
+        &self,
+        query: &Query,
+        cursor: Option<&Cursor>,
+        token: Option<&AccessToken>,
+    ) -> Result<Request> {
+        let url = self.url(query.path(), token);
+        let body = wire::encode(query, cursor)?;
+        Ok(Request::new(url, query.path(), self.lane.max_body).with_body(body))
+    }
+
+    fn url(&self, path: &'static str, token: Option<&AccessToken>) -> Arc<Url> {
+        let mut last = self.last_url.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*last {
+            Some(last) if last.path == path && last.token.as_ref() == token => {
+                return Arc::clone(&last.url);
+            }
+            _ => {}
+        }
+        let pairs = token.map(|token| ("access_token", token.expose()));
+        let url = address(&self.base, path, pairs.as_slice());
+        *last = Some(LastUrl { path, token: token.cloned(), url: Arc::clone(&url) });
+        url
     }
 }
 
@@ -88,15 +174,19 @@ impl Lane {
         &self,
         tokens: Option<&dyn TokenSource>,
         secret: &str,
-        request: impl Fn(Option<&AccessToken>) -> Request + Send + Sync,
-        decode: impl Fn(Bytes) -> Result<T> + Send + Sync,
-    ) -> Result<T> {
-        let (mut attempt, mut refreshed, mut begun) = (1, false, None);
+        mut begun: Option<Begun>,
+        request: impl Fn(Option<&AccessToken>) -> Result<Request> + Send + Sync,
+        early: Option<impl Fn(&[u8]) -> Option<Begun> + Send + Sync>,
+        decode: impl Fn(&[u8]) -> Result<T> + Send + Sync,
+    ) -> Result<(T, Option<Begun>)> {
+        let (mut attempt, mut refreshed, mut since) = (1, false, None);
         loop {
-            let token = self.clearance(tokens).await?;
-            let begun = *begun.get_or_insert_with(Instant::now);
-            self.counters.attempts.fetch_add(1, Relaxed);
-            let error = match self.attempt(request(token.as_ref()), &decode).await {
+            let Sent { token, at, reply } = match begun.take() {
+                Some(begun) => begun.sent.await?,
+                None => self.send(tokens, &request).await?,
+            };
+            let since = *since.get_or_insert(at);
+            let error = match self.judge(reply, early.as_ref(), &decode).await {
                 Ok(value) => return Ok(value),
                 Err(error) => error,
             };
@@ -115,7 +205,7 @@ impl Lane {
                 warn!(?pushback, %error, "throttled, holding every call");
                 self.limiter.hold(pushback);
             }
-            let Some(delay) = self.retry.delay(&error, attempt, begun.elapsed()) else {
+            let Some(delay) = self.retry.delay(&error, attempt, since.elapsed()) else {
                 return Err(error.with_attempts(attempt));
             };
             info!(attempt, ?delay, %error, "attempt failed, trying again");
@@ -144,26 +234,52 @@ impl Lane {
         }
     }
 
-    async fn attempt<T>(
+    /// One attempt's way there and back.
+    async fn send(
         &self,
-        request: Request,
-        decode: &(impl Fn(Bytes) -> Result<T> + Send + Sync),
-    ) -> Result<T> {
+        tokens: Option<&dyn TokenSource>,
+        request: &(impl Fn(Option<&AccessToken>) -> Result<Request> + Send + Sync),
+    ) -> Result<Sent> {
+        let token = self.clearance(tokens).await?;
+        let request = request(token.as_ref())?;
+        let at = Instant::now();
+        self.counters.attempts.fetch_add(1, Relaxed);
         trace!(?request, "sending");
         let reply = timeout(self.attempt_timeout, self.transport.send(request)).await;
-        let reply = reply.map_err(|_| Error::timeout(self.attempt_timeout))??;
+        let reply = reply.unwrap_or_else(|_| Err(Error::timeout(self.attempt_timeout)));
+        Ok(Sent { token, at, reply })
+    }
+
+    async fn judge<T>(
+        &self,
+        reply: Result<Reply>,
+        early: Option<&(impl Fn(&[u8]) -> Option<Begun> + Send + Sync)>,
+        decode: &(impl Fn(&[u8]) -> Result<T> + Send + Sync),
+    ) -> Result<(T, Option<Begun>)> {
+        let reply = reply?;
         trace!(?reply, "received");
         // A transport of one's own may not have kept it.
         if reply.body.len() > self.max_body {
             return Err(Error::too_large(self.max_body));
         }
         let Reply { status, body, pushback } = reply;
+        let mut next = None;
         let outcome = match status {
-            200..=299 => decode(body),
+            200..=299 => {
+                if let Some(early) = early {
+                    // The connection gets back into its pool, and the reader may ask for more.
+                    yield_now().await;
+                    next = early(&body);
+                }
+                if let Some(next) = &mut next {
+                    next.start().await;
+                }
+                decode(&body)
+            }
             _ => Err(wire::decode_errcode(&body)
                 .map_or_else(|| Error::http_status(status), |error| error.with_status(status))),
         };
-        outcome.map_err(|error| match pushback {
+        outcome.map(|value| (value, next)).map_err(|error| match pushback {
             Some(pushback) => error.with_pushback(pushback),
             None if error.is_throttled() => error.with_pushback(self.pushback),
             None => error,

@@ -21,7 +21,7 @@ use url::Url;
 use zeroize::Zeroizing;
 
 use crate::{
-    call::{Lane, Request},
+    call::{Begun, Lane, Request, transport::address},
     error::{Error, Result},
     wire,
 };
@@ -209,12 +209,16 @@ impl App {
 
     async fn fetch(self: Arc<Self>) -> Result<AccessToken> {
         let pairs = [("corpid", &*self.corp_id), ("corpsecret", &**self.secret)];
+        let url = address(&self.base, PATH, &pairs);
         let request =
-            |_: Option<&AccessToken>| Request::new(&self.base, PATH, &pairs, self.lane.max_body);
+            |_: Option<&AccessToken>| Ok(Request::new(Arc::clone(&url), PATH, self.lane.max_body));
+        let nothing_early = None::<fn(&[u8]) -> Option<Begun>>;
         let begun = Instant::now();
-        let granted =
-            self.lane.call(None, &self.secret, request, |body| wire::decode_token(&body)).await;
-        let granted = granted.map(|grant| {
+        let granted = self
+            .lane
+            .call(None, &self.secret, None, request, nothing_early, wire::decode_token)
+            .await;
+        let granted = granted.map(|(grant, _)| {
             let life = Duration::from_secs(grant.expires_in()).min(MAX_LIFE);
             let stale_at = begun.checked_add(life.saturating_sub(MARGIN.min(life / 10)));
             (AccessToken::new(grant.into_token()), stale_at.unwrap_or(begun))

@@ -3,11 +3,10 @@
 //! A reply with a bad status or an errcode is a *reply*; only what prevents a complete one is an
 //! error. Tests put a script here, services put their own HTTP client.
 
-use std::{fmt, future::Future, pin::Pin, time::Duration};
+use std::{fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use url::Url;
-use zeroize::Zeroizing;
 
 use crate::{call::AccessToken, error::Result};
 
@@ -52,24 +51,15 @@ pub trait Transport: Send + Sync + 'static {
 /// One HTTP request. Its URL holds a secret, so `Debug` shows the path only.
 #[derive(Clone)]
 pub struct Request {
-    url: Zeroizing<String>,
+    url: Arc<Url>,
     path: &'static str,
     body: Option<Bytes>,
     max_body: usize,
 }
 
 impl Request {
-    /// A request of `path` below `base`. Query pairs are percent-encoded: they may hold anything.
-    pub(super) fn new(
-        base: &Url,
-        path: &'static str,
-        pairs: &[(&str, &str)],
-        max_body: usize,
-    ) -> Self {
-        let mut url = base.clone();
-        url.set_path(&format!("{}{path}", base.path().trim_end_matches('/')));
-        url.query_pairs_mut().extend_pairs(pairs);
-        Self { url: Zeroizing::new(url.into()), path, body: None, max_body }
+    pub(super) fn new(url: Arc<Url>, path: &'static str, max_body: usize) -> Self {
+        Self { url, path, body: None, max_body }
     }
 
     pub(super) fn with_body(self, body: Bytes) -> Self {
@@ -85,6 +75,11 @@ impl Request {
     /// The whole URL. **Holds the access token, or the corp secret**: never log it.
     #[must_use]
     pub fn url(&self) -> &str {
+        self.url.as_str()
+    }
+
+    /// The same, as it was parsed.
+    pub(super) fn parsed_url(&self) -> &Url {
         &self.url
     }
 
@@ -109,10 +104,17 @@ impl Request {
     /// The access token of a list call, for scripted transports that check it.
     #[must_use]
     pub fn access_token(&self) -> Option<AccessToken> {
-        let url = Url::parse(&self.url).ok()?;
-        let (_, token) = url.query_pairs().find(|(name, _)| name == "access_token")?;
+        let (_, token) = self.url.query_pairs().find(|(name, _)| name == "access_token")?;
         Some(AccessToken::new(token))
     }
+}
+
+/// Where `path` below `base` is. Query pairs are percent-encoded: they may hold anything.
+pub(super) fn address(base: &Url, path: &str, pairs: &[(&str, &str)]) -> Arc<Url> {
+    let mut url = base.clone();
+    url.set_path(&format!("{}{path}", base.path().trim_end_matches('/')));
+    url.query_pairs_mut().extend_pairs(pairs);
+    Arc::new(url)
 }
 
 impl fmt::Debug for Request {

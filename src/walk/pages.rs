@@ -23,9 +23,9 @@ use crate::{
     walk::{
         Checkpoint,
         checkpoint::{Place, Position, fingerprint},
-        read_ahead,
+        read_ahead::{Allowance, ahead},
     },
-    wire::{Page, Query},
+    wire::{Cursor, Page, Query, peek_cursor},
 };
 
 /// A page, where it was found, and where the walk goes on behind it.
@@ -55,13 +55,18 @@ pub(super) fn pages(
     caller: Arc<Caller>,
     query: Query,
     start: Position,
+    allowance: Arc<Allowance>,
 ) -> impl Stream<Item = Result<Fetched>> + Send + 'static {
     try_stream! {
         query.check()?;
-        let mut position = start;
+        let (mut position, mut begun) = (start, None);
         let mut followed = Followed::default();
         while let Position::Page(place) = position {
-            let page = caller.page(&query, place.cursor.as_ref(), place.page).await?;
+            let early = |body: &[u8]| followed.early(&place, body, &allowance);
+            let early = allowance.is_on().then_some(early);
+            let call = caller.page(&query, place.cursor.as_ref(), place.page, begun, early);
+            let page;
+            (page, begun) = call.await?;
             let next = followed.next(&place, &page);
             yield Fetched { page, place, next: next.clone() };
             position = next?;
@@ -74,6 +79,20 @@ pub(super) fn pages(
 struct Followed(HashSet<u64>);
 
 impl Followed {
+    /// The cursor whose request may begin before the page at `place` is decoded.
+    fn early(&self, place: &Place, body: &[u8], allowance: &Allowance) -> Option<Cursor> {
+        if allowance.is_empty() {
+            return None;
+        }
+        let cursor = peek_cursor(body)?;
+        let behind = place.cursor.as_ref() == Some(&cursor) || self.contains(&cursor);
+        (!behind && allowance.take_early()).then_some(cursor)
+    }
+
+    fn contains(&self, cursor: &Cursor) -> bool {
+        self.0.contains(&fingerprint([cursor.as_str()]))
+    }
+
     fn next(&mut self, place: &Place, page: &Page) -> Result<Position> {
         self.0.extend(place.cursor.as_ref().map(|cursor| fingerprint([cursor.as_str()])));
         self.0.extend(place.refused);
@@ -83,7 +102,7 @@ impl Followed {
         let cursor = page.next_cursor().cloned().ok_or_else(|| {
             Error::cursor("the server says that there are more rows, but sent no cursor to them")
         })?;
-        if self.0.contains(&fingerprint([cursor.as_str()])) {
+        if self.contains(&cursor) {
             return Err(Error::cursor(
                 "the server sent a cursor that this walk has already followed",
             ));
@@ -100,6 +119,7 @@ impl Followed {
 #[must_use = "streams do nothing unless polled"]
 pub struct PageStream {
     pages: BoxStream<'static, Result<Fetched>>,
+    allowance: Arc<Allowance>,
     query: Query,
     /// The place of the next page.
     position: Position,
@@ -109,9 +129,10 @@ pub struct PageStream {
 impl PageStream {
     pub(crate) fn new(caller: Arc<Caller>, checkpoint: Checkpoint) -> Self {
         let (query, position) = checkpoint.into_parts();
-        let pages = pages(caller, query.clone(), position.clone()).boxed();
+        let allowance = Arc::new(Allowance::new());
+        let pages = pages(caller, query.clone(), position.clone(), Arc::clone(&allowance)).boxed();
         let ended = position == Position::End;
-        Self { pages, query, position, ended }
+        Self { pages, allowance, query, position, ended }
     }
 
     /// Fetches up to `pages` pages before they are asked for. Default: 0.
@@ -119,8 +140,9 @@ impl PageStream {
     /// They pay quota and are fetched in a task of their own, so this needs a tokio runtime. The
     /// task ends when the stream is dropped.
     pub fn read_ahead(mut self, pages: usize) -> Self {
-        if pages > 0 {
-            self.pages = read_ahead::ahead(self.pages, pages).boxed();
+        self.allowance.add(pages);
+        if pages > 0 && !self.allowance.turn_on() {
+            self.pages = ahead(self.pages, Arc::clone(&self.allowance)).boxed();
         }
         self
     }

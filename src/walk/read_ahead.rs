@@ -1,32 +1,105 @@
 //! Any stream as the same stream, fetched ahead: bounded, cancelled by drop. Knows nothing of ours.
 //!
 //! A task fetches, because a future that nobody polls makes no progress while its reader is busy.
-//! It reserves its place in the channel first, so that no more than asked for is ever under way.
+//! What it may begin is counted out to it: so many items, and one more whenever its reader asks.
 
-use std::panic::resume_unwind;
+use std::{
+    panic::resume_unwind,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+};
 
 use async_stream::stream;
 use futures::{Stream, StreamExt};
 use tokio::{
-    sync::{Semaphore, mpsc},
+    sync::{Semaphore, SemaphorePermit, mpsc},
     task::{JoinSet, yield_now},
 };
 
-/// `stream` with up to `ahead` items fetched before they are asked for. Nothing is fetched before
-/// the first poll. A panic of `stream` is passed on.
-pub(super) fn ahead<S>(stream: S, ahead: usize) -> impl Stream<Item = S::Item> + Send + 'static
+/// More than fit into any memory, and few enough to be counted.
+const MOST: usize = 1 << 20;
+
+/// How many items may be begun. Nothing may, until somebody reads ahead.
+pub(super) struct Allowance {
+    on: AtomicBool,
+    items: Semaphore,
+    /// The next item was begun early, and is paid for.
+    early: AtomicBool,
+}
+
+impl Allowance {
+    pub(super) fn new() -> Self {
+        Self { on: AtomicBool::new(false), items: Semaphore::new(0), early: AtomicBool::new(false) }
+    }
+
+    /// Says that there is somebody who asks; returns whether there was before.
+    pub(super) fn turn_on(&self) -> bool {
+        self.on.swap(true, Relaxed)
+    }
+
+    pub(super) fn is_on(&self) -> bool {
+        self.on.load(Relaxed)
+    }
+
+    pub(super) fn add(&self, items: usize) {
+        self.items.add_permits(items.min(MOST));
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.items.available_permits() == 0
+    }
+
+    /// Lets the stream begin its next item before it is polled for it.
+    pub(super) fn take_early(&self) -> bool {
+        // Begun once already, in vain.
+        let early = self.early.load(Relaxed) || self.try_take();
+        self.early.store(early, Relaxed);
+        early
+    }
+
+    fn try_take(&self) -> bool {
+        self.items.try_acquire().map(SemaphorePermit::forget).is_ok()
+    }
+
+    async fn take(&self) {
+        if !self.early.swap(false, Relaxed) {
+            // An error would say that it was closed, which it never is.
+            let _ = self.items.acquire().await.map(SemaphorePermit::forget);
+        }
+    }
+}
+
+/// `stream` with as many items begun before they are asked for as `allowance` has. Nothing is fetched
+/// before the first poll. A panic of `stream` is passed on.
+pub(super) fn ahead<S>(
+    stream: S,
+    allowance: Arc<Allowance>,
+) -> impl Stream<Item = S::Item> + Send + 'static
 where
     S: Stream<Item: Send> + Send + Unpin + 'static,
 {
     stream! {
-        let (sender, mut items) = mpsc::channel(ahead.min(Semaphore::MAX_PERMITS));
+        let (sender, mut items) = mpsc::unbounded_channel();
         // A set of one: dropping it aborts the task.
         let mut task = JoinSet::new();
-        task.spawn(fetch(stream, sender));
-        while let Some(item) = items.recv().await {
-            // A busy reader on a runtime of one thread: let the task get its next request out first.
-            yield_now().await;
-            yield item;
+        task.spawn(fetch(stream, sender, Arc::clone(&allowance)));
+        loop {
+            allowance.add(1);
+            let item = if let Ok(item) = items.try_recv() {
+                // A slow reader, and if busy on a runtime of one thread, then for long: first the
+                // task gets to send its next request, then the connection to write it.
+                yield_now().await;
+                yield_now().await;
+                Some(item)
+            } else {
+                items.recv().await
+            };
+            match item {
+                Some(item) => yield item,
+                None => break,
+            }
         }
         if let Some(Err(stopped)) = task.join_next().await {
             pass_on(stopped);
@@ -34,10 +107,16 @@ where
     }
 }
 
-async fn fetch<S: Stream + Unpin>(mut stream: S, sender: mpsc::Sender<S::Item>) {
-    while let Ok(place) = sender.reserve().await {
+async fn fetch<S: Stream + Unpin>(
+    mut stream: S,
+    sender: mpsc::UnboundedSender<S::Item>,
+    allowance: Arc<Allowance>,
+) {
+    loop {
+        allowance.take().await;
         match stream.next().await {
-            Some(item) => place.send(item),
+            // Its reader may be gone; then this task is, too.
+            Some(item) => drop(sender.send(item)),
             None => return,
         }
     }

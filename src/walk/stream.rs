@@ -82,8 +82,29 @@ impl EnrollStream {
         }
     }
 
-    /// Replaces the drained page by the next one. `None`: nothing more will come.
+    /// The next row of the current page.
+    #[inline]
+    fn next_row(&mut self) -> Option<Result<Enroll>> {
+        let row = self.current.as_ref()?.page.row(self.yielded);
+        self.yielded += 1;
+        Some(row)
+    }
+
+    /// The first row of the next page that has any. Out of line, for the sake of the other rows.
     #[cold]
+    #[inline(never)]
+    fn poll_refilled(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Enroll>>> {
+        while self.yielded == self.rows {
+            match ready!(self.poll_page(cx)) {
+                Some(Ok(())) => {}
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                None => return Poll::Ready(None),
+            }
+        }
+        Poll::Ready(self.next_row())
+    }
+
+    /// Replaces the drained page by the next one. `None`: nothing more will come.
     fn poll_page(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<()>>> {
         if self.failed {
             return Poll::Ready(None);
@@ -112,19 +133,9 @@ impl EnrollStream {
 impl Stream for EnrollStream {
     type Item = Result<Enroll>;
 
+    #[inline]
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Enroll>>> {
-        loop {
-            if self.yielded < self.rows {
-                let index = self.yielded;
-                self.yielded += 1;
-                return Poll::Ready(self.current.as_ref().map(|fetched| fetched.page.row(index)));
-            }
-            match ready!(self.poll_page(cx)) {
-                Some(Ok(())) => {}
-                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
-                None => return Poll::Ready(None),
-            }
-        }
+        if self.yielded < self.rows { Poll::Ready(self.next_row()) } else { self.poll_refilled(cx) }
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {

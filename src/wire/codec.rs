@@ -19,7 +19,7 @@ use crate::{
         Page, Query,
         page::{Bad, Cursor, Row, Span, Tables},
         scalar::{Flag, Integer},
-        visit::{PageSeed, RawRows, RowSeed, TextSeed},
+        visit::{HeadSeed, PageSeed, RawRows, RowSeed, TextSeed},
     },
 };
 
@@ -29,6 +29,9 @@ const RAW_CAP: usize = 4096;
 /// The most rows that a page may hold: two hundred times what WeCom sends (page 98876). A body of
 /// 8 MiB has room for millions of broken ones, and each costs more than its bytes.
 pub(super) const MAX_ROWS: usize = 10_000;
+
+/// How many bytes an answer takes, or rather fewer: it makes room for all of a page's at once.
+const ANSWER_LEN: usize = 192;
 
 /// The longest `enroll_id` that the error of an undecodable row repeats.
 const ID_CAP: usize = 64;
@@ -50,12 +53,13 @@ pub(crate) fn encode(query: &Query, cursor: Option<&Cursor>) -> Result<Bytes> {
         cursor: cursor.map(Cursor::as_str),
         limit: query.limit(),
     };
-    let json = serde_json::to_vec(&body).map_err(|e| Error::argument(e.to_string()))?;
+    let mut json = Vec::with_capacity(256);
+    serde_json::to_writer(&mut json, &body).map_err(|e| Error::argument(e.to_string()))?;
     Ok(json.into())
 }
 
 /// The page that a reply's body holds.
-pub(crate) fn decode_page(body: Bytes, number: u64) -> Result<Page> {
+pub(crate) fn decode_page(body: &[u8], number: u64) -> Result<Page> {
     let (body, lossy) = utf8(body)?;
     let mut notes = Notes::new(&body);
     let whole = if lossy { None } else { notes.whole_page() };
@@ -75,6 +79,17 @@ pub(crate) fn decode_page(body: Bytes, number: u64) -> Result<Page> {
     }
     let next_cursor = Cursor::new(tables.text(envelope.next_cursor));
     Ok(Page { tables: Arc::new(tables), number, has_more: envelope.has_more, next_cursor })
+}
+
+/// The cursor to the next page, if the head of a body tells it: WeCom writes it before the rows, though
+/// nobody promises that. What it says of a page that turns out to be broken is worth nothing.
+pub(crate) fn peek_cursor(body: &[u8]) -> Option<Cursor> {
+    let mut head = Head::default();
+    // It stops where the rows begin, with an error.
+    let _ =
+        HeadSeed { head: &mut head }.deserialize(&mut serde_json::Deserializer::from_slice(body));
+    let Head { errcode, has_more, next_cursor } = head;
+    Cursor::new(&next_cursor).filter(|_| errcode == 0 && has_more)
 }
 
 /// One row on its own, as [`super::Enroll`] is deserialized from.
@@ -140,13 +155,12 @@ pub(crate) fn decode_errcode(body: &[u8]) -> Option<Error> {
 
 /// Checks a body once, so that no string in it need be checked again. A body with invalid bytes in
 /// its middle is repaired with U+FFFD and decoded row by row: one bad name must not cost a page.
-fn utf8(body: Bytes) -> Result<(String, bool)> {
-    String::from_utf8(body.into()).map(|text| (text, false)).or_else(|e| {
-        match e.utf8_error().error_len() {
-            None => Err(Error::cut_short()),
-            Some(_) => Ok((String::from_utf8_lossy(e.as_bytes()).into_owned(), true)),
-        }
-    })
+fn utf8(body: &[u8]) -> Result<(String, bool)> {
+    match simdutf8::compat::from_utf8(body) {
+        Ok(text) => Ok((text.to_owned(), false)),
+        Err(e) if e.error_len().is_none() => Err(Error::cut_short()),
+        Err(_) => Ok((String::from_utf8_lossy(body).into_owned(), true)),
+    }
 }
 
 /// The fields around the rows. Defaults stand for fields that are absent, as proto3 JSON leaves
@@ -159,6 +173,14 @@ pub(super) struct Envelope {
     pub(super) errmsg: Span,
     pub(super) has_more: bool,
     pub(super) next_cursor: Span,
+}
+
+/// What stands before the rows.
+#[derive(Default)]
+pub(super) struct Head {
+    pub(super) errcode: i64,
+    pub(super) has_more: bool,
+    pub(super) next_cursor: String,
 }
 
 /// The tables of a page while they are being filled; they get their own body at the end.
@@ -249,6 +271,14 @@ impl<'b> Notes<'b> {
         Ok(envelope)
     }
 
+    /// Makes room for a page's answers, once the first one is there.
+    pub(super) fn reserve(&mut self) {
+        if self.tables.answers.is_empty() {
+            self.tables.answers.reserve(self.body.len() / ANSWER_LEN);
+            self.tables.contents.reserve(self.body.len() / ANSWER_LEN);
+        }
+    }
+
     fn one_row(&mut self, json: &'b str) -> std::result::Result<(), ()> {
         let mut json = serde_json::Deserializer::from_str(json);
         RowSeed { notes: self }.deserialize(&mut json).and_then(|()| json.end()).map_err(drop)
@@ -259,15 +289,19 @@ impl<'b> Notes<'b> {
         TextSeed { notes: self }.deserialize(&mut json).ok()
     }
 
-    /// Where `text` lies: in the body if it is a part of it, else in the side buffer.
+    /// Where `text`, a part of the body, lies.
+    pub(super) fn note_borrowed(&self, text: &str) -> Span {
+        Span::new((text.as_ptr() as usize).wrapping_sub(self.body.as_ptr() as usize), text.len())
+    }
+
+    /// Where `text`, which was unescaped, lies in the side buffer.
     pub(super) fn note(&mut self, text: &str) -> Span {
-        let len = text.len();
-        let at = (text.as_ptr() as usize).wrapping_sub(self.body.as_ptr() as usize);
-        if at.saturating_add(len) <= self.body.len() {
-            return Span::new(at, len);
+        if self.tables.side.is_empty() {
+            // A page with one escape has more.
+            self.tables.side.reserve(self.body.len() / 64);
         }
         self.tables.side.push_str(text);
-        Span::new(self.body.len() + self.tables.side.len() - len, len)
+        Span::new(self.body.len() + self.tables.side.len() - text.len(), text.len())
     }
 
     pub(super) fn note_number(&mut self, number: impl fmt::Display) -> Span {

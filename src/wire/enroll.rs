@@ -53,6 +53,7 @@ pub struct Answer<'a> {
 }
 
 impl Enroll {
+    #[inline]
     pub(super) fn new(page: Arc<Tables>, index: usize) -> Self {
         Self { page, index: narrow(index) }
     }

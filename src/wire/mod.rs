@@ -11,5 +11,5 @@ pub use enroll::{Answer, Enroll, EnrollSource, EnrollStatus, QuestionType, Speci
 pub use page::Page;
 pub use query::{Query, StatusFilter};
 
-pub(crate) use codec::{decode_errcode, decode_page, decode_token, encode};
+pub(crate) use codec::{decode_errcode, decode_page, decode_token, encode, peek_cursor};
 pub(crate) use page::Cursor;

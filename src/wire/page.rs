@@ -53,6 +53,7 @@ impl Page {
     }
 
     /// The row at `index`, which must be below `len()`.
+    #[inline]
     pub(crate) fn row(&self, index: usize) -> Result<Enroll> {
         match self.tables.bad.get(&index) {
             None => Ok(Enroll::new(Arc::clone(&self.tables), index)),
@@ -97,7 +98,7 @@ impl fmt::Debug for Page {
 /// The server's opaque mark of a page. It passes through untouched and never shows in `Debug`.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub(crate) struct Cursor(Box<str>);
+pub(crate) struct Cursor(Arc<str>);
 
 impl Cursor {
     /// An empty string is no cursor: the first page is asked for without one.

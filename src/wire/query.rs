@@ -3,6 +3,8 @@
 //! A query stays the same for a whole walk: WeCom's page 98810 demands the `limit` of the first
 //! call on every page, and what a cursor means under another filter is written nowhere.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
@@ -20,7 +22,7 @@ use crate::error::{Error, Result};
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Query {
     list: List,
-    meetingid: String,
+    meetingid: Arc<str>,
     status: StatusFilter,
     limit: u8,
 }
@@ -55,7 +57,7 @@ impl Query {
     fn new(list: List, meetingid: impl Into<String>) -> Self {
         Self {
             list,
-            meetingid: meetingid.into(),
+            meetingid: meetingid.into().into(),
             status: StatusFilter::All,
             limit: Self::MAX_PAGE_SIZE,
         }

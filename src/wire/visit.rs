@@ -14,7 +14,7 @@ use serde_json::value::RawValue;
 
 use crate::wire::{
     Query,
-    codec::{Envelope, MAX_ROWS, Notes},
+    codec::{Envelope, Head, MAX_ROWS, Notes},
     page::{AnswerRow, Row, Span, narrow},
     scalar::{Flag, Integer, Small},
 };
@@ -50,11 +50,15 @@ seed!(RowSeed, (), deserialize_map, "an enrollee");
 seed!(RowsSeed, (), deserialize_any, "a list of enrollees");
 seed!(PageSeed, Envelope, deserialize_map, "a page");
 
-impl Visitor<'_> for TextSeed<'_, '_> {
+impl<'de> Visitor<'de> for TextSeed<'_, '_> {
     type Value = Span;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         Self::expecting(f)
+    }
+
+    fn visit_borrowed_str<E: Error>(self, s: &'de str) -> Result<Span, E> {
+        Ok(self.notes.note_borrowed(s))
     }
 
     fn visit_str<E: Error>(self, s: &str) -> Result<Span, E> {
@@ -117,6 +121,7 @@ impl<'de> Visitor<'de> for AnswersSeed<'_, '_> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Range<u32>, A::Error> {
+        self.notes.reserve();
         let start = narrow(self.notes.tables.answers.len());
         while seq.next_element_seed(AnswerSeed { notes: &mut *self.notes })?.is_some() {}
         Ok(start..narrow(self.notes.tables.answers.len()))
@@ -337,5 +342,39 @@ impl<'de> Visitor<'de> for PageSeed<'_, '_> {
             envelope.known |= !matches!(field, PageField::Errmsg | PageField::NextCursor);
         }
         Ok(envelope)
+    }
+}
+
+/// The head of a page, up to its rows.
+pub(super) struct HeadSeed<'h> {
+    pub(super) head: &'h mut Head,
+}
+
+impl<'de> DeserializeSeed<'de> for HeadSeed<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<(), D::Error> {
+        json.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for HeadSeed<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a page")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        while let Some(field) = map.next_key::<PageField>()? {
+            match field {
+                PageField::Errcode => self.head.errcode = map.next_value::<Integer>()?.0,
+                PageField::HasMore => self.head.has_more = map.next_value::<Flag>()?.0,
+                PageField::NextCursor => self.head.next_cursor = map.next_value()?,
+                PageField::Rows => break,
+                PageField::Errmsg | PageField::Other => drop(map.next_value::<IgnoredAny>()?),
+            }
+        }
+        Ok(())
     }
 }

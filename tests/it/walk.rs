@@ -2,9 +2,9 @@
 
 use futures::{StreamExt, TryStreamExt, stream::FusedStream};
 use serde_json::{Value, json};
-use wecom_enroll::{ErrorKind, Query, StatusFilter};
+use wecom_enroll::{ErrorKind, Query, Reply, StatusFilter};
 
-use crate::support::{Act, List, Script, ids, page, query, row};
+use crate::support::{Act, List, Script, ids, page, query, row, stubborn};
 
 #[tokio::test(start_paused = true)]
 async fn rows_arrive_once_each_in_order_at_every_page_border() {
@@ -297,6 +297,63 @@ async fn read_ahead_is_bounded_by_what_was_asked_for() {
         }
         assert!(rows.next().await.is_none());
     }
+}
+
+/// Read-ahead takes the next cursor from the head of a body, where WeCom writes it. Wherever it
+/// stands, and whatever stands there twice, the decoded page has the last word.
+#[tokio::test(start_paused = true)]
+async fn read_ahead_follows_the_page_and_not_its_head() {
+    let list = List::of(300);
+    for (what, text) in [
+        ("in the head", r#"{"errcode":0,"has_more":MORE,"next_cursor":NEXT,"enroll_list":ROWS}"#),
+        ("behind the rows", r#"{"enroll_list":ROWS,"next_cursor":NEXT,"has_more":MORE}"#),
+        (
+            "in both, and not the same",
+            r#"{"has_more":true,"next_cursor":"astray","enroll_list":ROWS,"next_cursor":NEXT,"has_more":MORE}"#,
+        ),
+    ] {
+        for ahead in [1, 2, 5] {
+            let served = list.clone();
+            let script = Script::new(move |call| {
+                if call.cursor() == Some("astray") {
+                    return Act::Hang;
+                }
+                let page = served.page(List::index(call.cursor()));
+                let text = text.replace("MORE", &page["has_more"].to_string());
+                let text = text.replace("NEXT", &page["next_cursor"].to_string());
+                let text = text.replace("ROWS", &page["enroll_list"].to_string());
+                Act::Reply(Reply::new(200, text))
+            });
+            let rows = script.client().enrolls(query()).read_ahead(ahead);
+            assert_eq!(ids(rows).await.unwrap(), list.ids(), "{what}, {ahead} ahead");
+            assert_eq!(script.in_flight(), 0, "{what}: what went astray is cancelled");
+        }
+    }
+}
+
+/// A page that has to be fetched again, when the request for the one behind it is on its way.
+#[tokio::test(start_paused = true)]
+async fn a_broken_page_costs_read_ahead_no_row_and_no_depth() {
+    let list = List::of(500);
+    let served = list.clone();
+    let script = Script::new(move |call| match call.number % 3 {
+        0 => {
+            let mut body = served.page(List::index(call.cursor())).to_string().into_bytes();
+            body.truncate(body.len() - 100);
+            Act::Reply(Reply::new(200, body))
+        }
+        1 => Act::Reset,
+        _ => served.answer(call),
+    });
+    let client = script.builder().retry(stubborn()).build().unwrap();
+    let mut rows = client.enrolls(query()).read_ahead(2);
+    for i in 0..500 {
+        assert_eq!(rows.next().await.unwrap().unwrap().enroll_id(), i.to_string());
+        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        let farthest = script.calls().iter().map(|call| List::index(call.cursor())).max();
+        assert_eq!(farthest, Some((i / 50 + 2).min(9)), "row {i}");
+    }
+    assert!(rows.next().await.is_none());
 }
 
 #[tokio::test(start_paused = true)]
