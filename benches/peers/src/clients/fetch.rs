@@ -1,0 +1,54 @@
+//! The call that every client but ours makes for a page: reqwest, and serde into owned strings.
+
+use anyhow::{Result, ensure};
+use reqwest::Response;
+use serde::Serialize;
+
+use crate::{
+    rows::{PAGE, Page},
+    server::meeting,
+};
+
+#[derive(Clone)]
+pub(super) struct Fetch {
+    http: reqwest::Client,
+    url: String,
+    meeting: String,
+}
+
+#[derive(Serialize)]
+struct Ask<'a> {
+    meetingid: &'a str,
+    status: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cursor: Option<&'a str>,
+    limit: u32,
+}
+
+impl Fetch {
+    pub(super) fn new(base_url: &str, rows: u32) -> Result<Self> {
+        let http = reqwest::Client::builder().no_proxy().build()?;
+        let url = format!("{base_url}/cgi-bin/meeting/webinar/enroll/list?access_token=T");
+        Ok(Self { http, url, meeting: meeting(rows) })
+    }
+
+    /// The page behind `cursor`; the first one without.
+    pub(super) async fn page(&self, cursor: Option<&str>) -> Result<Page> {
+        let page: Page = self.reply(cursor).await?.json().await?;
+        ensure!(page.errcode == 0, "errcode {}: {}", page.errcode, page.errmsg);
+        Ok(page)
+    }
+
+    /// The same, not decoded.
+    pub(super) async fn reply(&self, cursor: Option<&str>) -> Result<Response> {
+        let ask = Ask { meetingid: &self.meeting, status: 0, cursor, limit: PAGE };
+        Ok(self.http.post(&self.url).json(&ask).send().await?.error_for_status()?)
+    }
+}
+
+impl Page {
+    /// The cursor of the page behind this one, if there is one.
+    pub(super) fn next(&mut self) -> Option<String> {
+        self.has_more.then(|| std::mem::take(&mut self.next_cursor))
+    }
+}

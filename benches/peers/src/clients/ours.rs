@@ -1,0 +1,38 @@
+//! wecom-enroll, as its README says.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use futures::TryStreamExt;
+use tokio::sync::Barrier;
+use wecom_enroll::{Client, Query, Quota};
+
+use crate::{
+    server::meeting,
+    sums::{Sum, Tally},
+};
+
+/// A client without a quota to speak of. By itself it takes no proxy to a loopback address.
+pub(super) fn client(base_url: &str) -> Result<Client> {
+    let ample = Quota::new(u32::MAX, Duration::from_secs(1))?;
+    Ok(Client::builder().access_token("T").base_url(base_url).quota(ample).build()?)
+}
+
+pub(super) async fn walk<S: Sum>(
+    client: &Client,
+    rows: u32,
+    ahead: usize,
+    all_hold_a_page: &Barrier,
+) -> Result<Tally<S>> {
+    let mut tally = Tally::default();
+    let mut rows = client.enrolls(Query::webinar(meeting(rows))).read_ahead(ahead);
+    let first = rows.try_next().await?;
+    all_hold_a_page.wait().await;
+    if let Some(row) = first {
+        tally.add(&row);
+    }
+    while let Some(row) = rows.try_next().await? {
+        tally.add(&row);
+    }
+    Ok(tally)
+}
