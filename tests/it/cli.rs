@@ -114,7 +114,7 @@ async fn a_line_is_one_row_with_the_apis_own_names() {
     for line in std::str::from_utf8(&done.stdout).unwrap().lines() {
         let row: Value = serde_json::from_str(line).unwrap();
         let names: Vec<_> = row.as_object().unwrap().keys().cloned().collect();
-        let mut wanted = [
+        let wanted = [
             "enroll_id",
             "enroll_time",
             "enroll_source_type",
@@ -126,7 +126,6 @@ async fn a_line_is_one_row_with_the_apis_own_names() {
             "answer_list",
             "meetingid",
         ];
-        wanted.sort_unstable();
         assert_eq!(names, wanted);
         assert_eq!(row["meetingid"], "M1");
         assert!(row["enroll_id"].is_string() && row["status"].is_u64());

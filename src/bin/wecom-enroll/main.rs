@@ -16,15 +16,12 @@ use std::{
     env,
     io::{self, IsTerminal},
     process::ExitCode,
+    thread,
     time::Duration,
 };
 
 use clap::{ArgAction, Parser, Subcommand};
-use tokio::{
-    runtime::{Builder, Runtime},
-    sync::oneshot,
-    time::sleep,
-};
+use tokio::{runtime::Builder, sync::oneshot, time::sleep};
 use tracing::{Level, Metadata};
 use tracing_subscriber::{
     EnvFilter, filter::filter_fn, fmt, layer::SubscriberExt, util::SubscriberInitExt,
@@ -105,7 +102,8 @@ fn main() -> ExitCode {
 
 fn run(cli: Cli, screen: &Screen) -> Result<u8, Stop> {
     start_logging(&cli, screen)?;
-    let runtime = runtime().map_err(|e| Stop::failed(format!("cannot start: {e}")))?;
+    let runtime = Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|e| Stop::failed(format!("cannot start: {e}")))?;
     let outcome = runtime.block_on(async {
         match cli.command {
             Command::Export(args) => export::run(*args, cli.quiet, screen).await,
@@ -115,10 +113,6 @@ fn run(cli: Cli, screen: &Screen) -> Result<u8, Stop> {
     // A name look-up that hangs in its thread must not keep an interrupted process.
     runtime.shutdown_background();
     outcome
-}
-
-fn runtime() -> io::Result<Runtime> {
-    Builder::new_multi_thread().enable_all().build()
 }
 
 fn start_logging(cli: &Cli, screen: &Screen) -> Result<(), Stop> {
@@ -155,10 +149,16 @@ fn is_safe(metadata: &Metadata<'_>) -> bool {
 
 /// The exit code of the first interruption, when it comes. The second one ends the process at once,
 /// and so does `patience`, for a process that hangs in a write and has nothing to save.
+///
+/// Signals are waited for in a thread of their own: the one that walks and writes may hang.
 pub(crate) fn interruption(patience: Option<Duration>) -> Result<oneshot::Receiver<u8>, Stop> {
-    let mut signals = Signals::new().map_err(|e| Stop::failed(format!("no signals: {e}")))?;
+    let no_signals = |e: io::Error| Stop::failed(format!("no signals: {e}"));
+    let runtime = Builder::new_current_thread().enable_all().build().map_err(no_signals)?;
+    let entered = runtime.enter();
+    let mut signals = Signals::new().map_err(no_signals)?;
+    drop(entered);
     let (sender, first) = oneshot::channel();
-    tokio::spawn(async move {
+    let wait = async move {
         let code = signals.next().await;
         // Nobody waits for it any more: the command is ending.
         let _ = sender.send(code);
@@ -167,7 +167,9 @@ pub(crate) fn interruption(patience: Option<Duration>) -> Result<oneshot::Receiv
             () = sleep(patience.unwrap_or(Duration::MAX)) => {}
         }
         std::process::exit(code.into());
-    });
+    };
+    let thread = thread::Builder::new().name("signals".into());
+    thread.spawn(move || runtime.block_on(wait)).map_err(no_signals)?;
     Ok(first)
 }
 

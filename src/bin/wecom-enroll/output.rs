@@ -7,6 +7,7 @@ use std::{
     ffi::OsStr,
     fs::{self, File, OpenOptions},
     io::{self, Read, Seek, SeekFrom, Write},
+    mem,
     path::{Path, PathBuf},
 };
 
@@ -52,6 +53,8 @@ pub(crate) struct Output {
     stale: bool,
     length: u64,
     crc: Hasher,
+    /// The last page's lines, kept for their memory.
+    page: Vec<u8>,
 }
 
 enum Target {
@@ -90,8 +93,8 @@ impl Output {
             }
         };
         let (length, crc) = (0, Hasher::new());
-        let (path, book) = (path.to_owned(), Book::default());
-        Ok(Self { path, target, format, book, table: None, stale: true, length, crc })
+        let (path, book, page) = (path.to_owned(), Book::default(), Vec::new());
+        Ok(Self { path, target, format, book, table: None, stale: true, length, crc, page })
     }
 
     pub(crate) fn is_file(&self) -> bool {
@@ -157,7 +160,7 @@ impl Output {
             return Ok(());
         }
         let written = match self.format {
-            Format::Jsonl => json_lines(meeting, rows).and_then(|page| self.put(&page)),
+            Format::Jsonl => self.json_lines(meeting, rows),
             Format::Csv => self.csv(meeting, rows).and_then(|page| self.put(&page)),
             Format::Xlsx => {
                 self.book.add(self.table.get_or_insert_with(|| Table::of(rows)), meeting, rows)
@@ -234,6 +237,15 @@ impl Output {
         (self.table.get_or_insert_with(|| Table::of(rows)), new)
     }
 
+    fn json_lines(&mut self, meeting: &str, rows: &[Enroll]) -> io::Result<()> {
+        let mut page = mem::take(&mut self.page);
+        page.clear();
+        json_lines(&mut page, meeting, rows)?;
+        let put = self.put(&page);
+        self.page = page;
+        put
+    }
+
     fn csv(&mut self, meeting: &str, rows: &[Enroll]) -> io::Result<Vec<u8>> {
         let (table, new) = self.table(rows);
         let mut csv = csv::Writer::from_writer(Vec::new());
@@ -274,17 +286,17 @@ fn resume(file: &mut File, length: u64) -> io::Result<(u64, Hasher)> {
     Ok((found, crc))
 }
 
-fn json_lines(meeting: &str, rows: &[Enroll]) -> io::Result<Vec<u8>> {
-    let meeting = serde_json::to_string(meeting)?;
-    let mut page = Vec::new();
+/// Appends the rows, one object a line.
+fn json_lines(page: &mut Vec<u8>, meeting: &str, rows: &[Enroll]) -> io::Result<()> {
+    let end = format!(",\"meetingid\":{}}}\n", serde_json::to_string(meeting)?);
     for row in rows {
         // A flattened struct would copy every row into a map first. A row always has fields, so a
         // comma goes in the place of its closing brace.
-        serde_json::to_writer(&mut page, row)?;
+        serde_json::to_writer(&mut *page, row)?;
         page.pop();
-        writeln!(page, r#","meetingid":{meeting}}}"#)?;
+        page.extend_from_slice(end.as_bytes());
     }
-    Ok(page)
+    Ok(())
 }
 
 #[cfg(test)]
@@ -294,7 +306,8 @@ mod tests {
     #[test]
     fn a_json_line_is_the_row_and_its_meeting() {
         let row: Enroll = serde_json::from_str(r#"{"enroll_id": 7}"#).unwrap();
-        let lines = json_lines("M\"1", &[row.clone(), row]).unwrap();
+        let mut lines = Vec::new();
+        json_lines(&mut lines, "M\"1", &[row.clone(), row]).unwrap();
         let lines: Vec<_> = lines.split_inclusive(|&byte| byte == b'\n').collect();
         assert_eq!(lines.len(), 2);
         let line: serde_json::Value = serde_json::from_slice(lines[0]).unwrap();
