@@ -8,7 +8,10 @@ use std::{fmt, future::Future, pin::Pin, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use jiff::fmt::rfc2822;
-use reqwest::header::{CONTENT_TYPE, DATE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
+use reqwest::{
+    Response,
+    header::{CONTENT_TYPE, DATE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER},
+};
 
 use crate::{
     call::transport::{Reply, Request, Transport},
@@ -17,6 +20,10 @@ use crate::{
 
 /// How long connecting may take, TLS included; a part of the attempt's own limit. Our choice.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// An idle connection keeps its buffers, about 80 kB. At 10,000 calls a minute and 0.3 s each (our
+/// guess) fifty are in use.
+const MAX_IDLE: usize = 64;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
@@ -52,6 +59,7 @@ impl HttpTransport {
             .referer(false)
             .retry(reqwest::retry::never())
             .connect_timeout(CONNECT_TIMEOUT)
+            .pool_max_idle_per_host(MAX_IDLE)
             .user_agent(concat!("wecom-enroll/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(|e| Error::argument(format!("no HTTP client: {}", e.without_url())))?;
@@ -83,20 +91,7 @@ impl HttpTransport {
         if response.url() != request.parsed_url() {
             return Err(Error::http_status(302));
         }
-        let mut body = Bytes::new();
-        while let Some(chunk) = response.chunk().await.map_err(without_url)? {
-            if chunk.len() > request.max_body() - body.len() {
-                return Err(Error::too_large(request.max_body()));
-            }
-            // Most come in one piece, and are not copied.
-            body = if body.is_empty() {
-                chunk
-            } else {
-                let mut whole = BytesMut::from(body);
-                whole.extend_from_slice(&chunk);
-                whole.freeze()
-            };
-        }
+        let body = read(&mut response, request.max_body()).await?;
         let reply = Reply::new(response.status().as_u16(), body);
         Ok(match pushback(response.headers()) {
             Some(pushback) => reply.with_pushback(pushback),
@@ -116,6 +111,28 @@ impl Transport for HttpTransport {
     fn send(&self, request: Request) -> Pin<Box<dyn Future<Output = Result<Reply>> + Send + '_>> {
         Box::pin(self.exchange(request))
     }
+}
+
+/// The whole body, counted after decompression.
+async fn read(response: &mut Response, most: usize) -> Result<Bytes> {
+    // Unknown if it is compressed.
+    let length = response.content_length().and_then(|length| usize::try_from(length).ok());
+    let mut body = BytesMut::new();
+    while let Some(chunk) = response.chunk().await.map_err(without_url)? {
+        if chunk.len() > most - body.len() {
+            return Err(Error::too_large(most));
+        }
+        // Most come in one piece, and are not copied. To have read its end keeps the connection.
+        if length == Some(chunk.len()) {
+            response.chunk().await.map_err(without_url)?;
+            return Ok(chunk);
+        }
+        if body.is_empty() {
+            body.reserve(length.unwrap_or(0).min(most));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body.freeze())
 }
 
 fn without_url(error: reqwest::Error) -> Error {

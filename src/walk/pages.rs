@@ -74,7 +74,7 @@ pub(super) fn pages(
     }
 }
 
-/// The cursors that a walk has followed, as fingerprints: 8 bytes a page.
+/// The cursors that a walk has followed, as fingerprints: some 20 bytes a page.
 #[derive(Default)]
 struct Followed(HashSet<u64>);
 
@@ -137,8 +137,9 @@ impl PageStream {
 
     /// Fetches up to `pages` pages before they are asked for. Default: 0.
     ///
-    /// They pay quota and are fetched in a task of their own, so this needs a tokio runtime. The
-    /// task ends when the stream is dropped.
+    /// They are fetched in a task of their own, so this needs a tokio runtime; it ends when the stream
+    /// is dropped. They pay quota, also those of a walk that is then abandoned. Where the head of a
+    /// reply holds the next cursor, as WeCom's do, the next request is sent before the page is decoded.
     pub fn read_ahead(mut self, pages: usize) -> Self {
         self.allowance.add(pages);
         if pages > 0 && !self.allowance.turn_on() {

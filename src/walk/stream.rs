@@ -57,8 +57,9 @@ impl EnrollStream {
 
     /// Fetches up to `pages` pages before they are needed. Default: 0.
     ///
-    /// They pay quota and are fetched in a task of their own, so this needs a tokio runtime. The
-    /// task ends when the stream is dropped.
+    /// They are fetched in a task of their own, so this needs a tokio runtime; it ends when the stream
+    /// is dropped. They pay quota, also those of a walk that is then abandoned. Where the head of a
+    /// reply holds the next cursor, as WeCom's do, the next request is sent before the page is decoded.
     pub fn read_ahead(self, pages: usize) -> Self {
         Self { pages: self.pages.read_ahead(pages), ..self }
     }

@@ -298,7 +298,7 @@ impl<'b> Notes<'b> {
     pub(super) fn note(&mut self, text: &str) -> Span {
         if self.tables.side.is_empty() {
             // A page with one escape has more.
-            self.tables.side.reserve(self.body.len() / 64);
+            self.tables.side.reserve(self.body.len() / 16);
         }
         self.tables.side.push_str(text);
         Span::new(self.body.len() + self.tables.side.len() - text.len(), text.len())
