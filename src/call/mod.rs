@@ -179,15 +179,15 @@ impl Lane {
         early: Option<impl Fn(&[u8]) -> Option<Begun> + Send + Sync>,
         decode: impl Fn(&[u8]) -> Result<T> + Send + Sync,
     ) -> Result<(T, Option<Begun>)> {
-        let (mut attempt, mut refreshed, mut since) = (1, false, None);
+        let (mut attempt, mut refreshed, mut since, mut next) = (1, false, None, None);
         loop {
             let Sent { token, at, reply } = match begun.take() {
                 Some(begun) => begun.sent.await?,
                 None => self.send(tokens, &request).await?,
             };
             let since = *since.get_or_insert(at);
-            let error = match self.judge(reply, early.as_ref(), &decode).await {
-                Ok(value) => return Ok(value),
+            let error = match self.judge(reply, early.as_ref(), &mut next, &decode).await {
+                Ok(value) => return Ok((value, next)),
                 Err(error) => error,
             };
             let error = error.redacted([secret, token.as_ref().map_or("", AccessToken::expose)]);
@@ -254,8 +254,9 @@ impl Lane {
         &self,
         reply: Result<Reply>,
         early: Option<&(impl Fn(&[u8]) -> Option<Begun> + Send + Sync)>,
+        next: &mut Option<Begun>,
         decode: &(impl Fn(&[u8]) -> Result<T> + Send + Sync),
-    ) -> Result<(T, Option<Begun>)> {
+    ) -> Result<T> {
         let reply = reply?;
         trace!(?reply, "received");
         // A transport of one's own may not have kept it.
@@ -263,23 +264,23 @@ impl Lane {
             return Err(Error::too_large(self.max_body));
         }
         let Reply { status, body, pushback } = reply;
-        let mut next = None;
         let outcome = match status {
             200..=299 => {
-                if let Some(early) = early {
+                // One that was begun stays begun, though the page has to be fetched again.
+                if let (Some(early), None) = (early, &next) {
                     // The connection gets back into its pool, and the reader may ask for more.
                     yield_now().await;
-                    next = early(&body);
-                }
-                if let Some(next) = &mut next {
-                    next.start().await;
+                    *next = early(&body);
+                    if let Some(next) = next {
+                        next.start().await;
+                    }
                 }
                 decode(&body)
             }
             _ => Err(wire::decode_errcode(&body)
                 .map_or_else(|| Error::http_status(status), |error| error.with_status(status))),
         };
-        outcome.map(|value| (value, next)).map_err(|error| match pushback {
+        outcome.map_err(|error| match pushback {
             Some(pushback) => error.with_pushback(pushback),
             None if error.is_throttled() => error.with_pushback(self.pushback),
             None => error,

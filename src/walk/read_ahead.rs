@@ -53,14 +53,9 @@ impl Allowance {
 
     /// Lets the stream begin its next item before it is polled for it.
     pub(super) fn take_early(&self) -> bool {
-        // Begun once already, in vain.
-        let early = self.early.load(Relaxed) || self.try_take();
-        self.early.store(early, Relaxed);
-        early
-    }
-
-    fn try_take(&self) -> bool {
-        self.items.try_acquire().map(SemaphorePermit::forget).is_ok()
+        let taken = self.items.try_acquire().map(SemaphorePermit::forget).is_ok();
+        self.early.fetch_or(taken, Relaxed);
+        taken
     }
 
     async fn take(&self) {
