@@ -26,6 +26,8 @@
 //! # }
 //! ```
 //!
+//! The [`recipes`] are what to write around it: a database, a crash, many webinars, a deadline, tests.
+//!
 //! # How a row travels
 //!
 //! ```text
@@ -59,6 +61,8 @@
 mod call;
 mod client;
 mod error;
+#[cfg(doc)]
+pub mod recipes;
 #[cfg(feature = "simulator")]
 pub mod simulator;
 mod walk;
