@@ -55,6 +55,7 @@
 //!
 //! # Features
 //!
+//! - `blocking`: `EnrollStream::into_blocking`, the same rows as an iterator for synchronous code.
 //! - `simulator`: an in-process WeCom on a loopback port, with faults on a script, for tests.
 //! - `cli`: the command line `wecom-enroll`.
 
@@ -74,6 +75,8 @@ pub use client::ClientBuilder;
 pub use wire::Query;
 pub use wire::StatusFilter;
 
+#[cfg(feature = "blocking")]
+pub use walk::BlockingEnrolls;
 pub use walk::Checkpoint;
 pub use walk::EnrollStream;
 pub use walk::PageStream;

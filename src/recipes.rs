@@ -9,6 +9,7 @@
 //! - [Many webinars at once](#many-webinars-at-once)
 //! - [Slow work for each row](#slow-work-for-each-row)
 //! - [Rows through a channel to a worker](#rows-through-a-channel-to-a-worker)
+//! - [Rows in synchronous code](#rows-in-synchronous-code)
 //! - [Stop early](#stop-early)
 //! - [A deadline over the whole walk](#a-deadline-over-the-whole-walk)
 //! - [A token service](#a-token-service)
@@ -328,6 +329,48 @@
 //! assert_eq!(seen, 2000);
 //! assert!(!members.is_empty() && members.len() < seen);
 //! # assert!(members.iter().all(|row| row.userid().is_some()));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Rows in synchronous code
+//!
+//! For a program that has no runtime and wants none (feature `blocking`). The iterator keeps the stream's
+//! guarantees; `?` at each row stops at the first one that cannot be decoded, so a job that must get
+//! through looks at the error's kind. A page that is read ahead arrives while the loop is busy.
+//! Inside a runtime its first item is an error: there, take the stream.
+//!
+//! ```
+//! use wecom_enroll::{Checkpoint, Client, ErrorKind, Query};
+//!
+//! /// How many rows there are, and where to go on if those are not all.
+//! fn count(client: &Client) -> (usize, Option<Checkpoint>) {
+//!     let mut good = 0;
+//!     for row in client.enrolls(Query::webinar("MEETINGID1")).read_ahead(1).into_blocking() {
+//!         match row {
+//!             Ok(_) => good += 1,
+//!             Err(error) if error.kind() == ErrorKind::Row => eprintln!("{error}"),
+//!             Err(error) => return (good, error.checkpoint().cloned()),
+//!         }
+//!     }
+//!     (good, None)
+//! }
+//!
+//! # use wecom_enroll::simulator::Simulator;
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # // Only the simulator needs one.
+//! # let runtime = tokio::runtime::Runtime::new()?;
+//! # let sim = Simulator::builder()
+//! #     .enrollees(300)
+//! #     .fault("broken-row@2".parse()?)
+//! #     .fault("errcode=50003@4".parse()?);
+//! # let sim = runtime.block_on(sim.start())?;
+//! # let client =
+//! #     Client::builder().access_token(sim.access_token()).base_url(sim.base_url()).build()?;
+//! let (good, checkpoint) = count(&client);
+//! assert_eq!(good, 149);
+//! let rest = client.resume(checkpoint.ok_or("it got through")?).into_blocking();
+//! assert_eq!(rest.filter(Result::is_ok).count(), 150);
 //! # Ok(())
 //! # }
 //! ```

@@ -2,11 +2,15 @@
 //!
 //! Knows nothing of HTTP, quotas or retries: it asks for a page and gets one, or the last error.
 
+#[cfg(feature = "blocking")]
+mod blocking;
 mod checkpoint;
 mod pages;
 mod read_ahead;
 mod stream;
 
+#[cfg(feature = "blocking")]
+pub use blocking::BlockingEnrolls;
 pub use checkpoint::Checkpoint;
 pub use pages::PageStream;
 pub use stream::EnrollStream;

@@ -85,7 +85,7 @@ impl EnrollStream {
 
     /// The next row of the current page.
     #[inline]
-    fn next_row(&mut self) -> Option<Result<Enroll>> {
+    pub(super) fn next_row(&mut self) -> Option<Result<Enroll>> {
         let row = self.current.as_ref()?.page.row(self.yielded);
         self.yielded += 1;
         Some(row)

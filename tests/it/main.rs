@@ -27,6 +27,8 @@ mod support;
 mod tokens;
 mod walk;
 
+#[cfg(all(feature = "blocking", feature = "simulator"))]
+mod blocking;
 #[cfg(feature = "cli")]
 mod cli;
 #[cfg(feature = "simulator")]
