@@ -9,48 +9,32 @@
 //! A meeting that fails does not keep the others. A position is kept only when its rows are written.
 
 use std::{
-    collections::{HashSet, VecDeque},
-    error::Error as _,
-    iter,
+    collections::VecDeque,
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use clap::ValueEnum;
-use futures::{
-    Stream, StreamExt,
-    stream::{self, BoxStream},
-};
+use futures::{Stream, StreamExt, stream};
 use tokio::time::{Instant, MissedTickBehavior, interval};
-use wecom_enroll::{
-    BadRow, Checkpoint, Client, Error, ErrorKind, Page, Query, Result as Fetch, StatusFilter,
-};
+use wecom_enroll::Client;
 
 use crate::{
     Stop,
     checkpoint::{Arguments, Saved, folder},
     connect::Connection,
     interruption,
+    lists::{Lists, name},
     output::{Format, Output},
-    progress::{Screen, Tally, counted},
+    progress::{Screen, Tally},
+    walks::{LOCKED_OUT, Outcome, Step, TICK, bad_row, stopped, walk},
 };
-
-/// How often the checkpoint and the progress are brought up to date.
-const TICK: Duration = Duration::from_millis(500);
 
 /// Stream every enrollee of each meeting to a file or standard output
 #[derive(clap::Args)]
 #[command(after_help = CREDENTIALS)]
 pub(crate) struct Args {
-    /// Ids of webinars or meetings
-    #[arg(value_name = "MEETINGID", required_unless_present = "demo")]
-    meetings: Vec<String>,
-    /// Which list: the one of webinars, or the same list of ordinary meetings
-    #[arg(long, value_enum, default_value = "webinar")]
-    kind: Kind,
-    /// The API's status filter
-    #[arg(long, value_enum, default_value = "all")]
-    status: Status,
+    #[command(flatten)]
+    lists: Lists,
     /// Output format [default: by the output's extension, else jsonl]
     #[arg(long, value_enum)]
     format: Option<Format>,
@@ -61,15 +45,6 @@ pub(crate) struct Args {
     /// once: move it away to export anew
     #[arg(long, value_name = "PATH")]
     checkpoint: Option<PathBuf>,
-    /// Rows a page, 1 to 50
-    #[arg(long, value_name = "N", default_value_t = Query::MAX_PAGE_SIZE)]
-    page_size: u8,
-    /// Pages fetched before they are needed
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    read_ahead: usize,
-    /// Meetings walked at the same time; rows of one keep their order, those of several alternate
-    #[arg(long, value_name = "N", default_value_t = 4)]
-    concurrency: usize,
     #[command(flatten)]
     connection: Connection,
 }
@@ -78,35 +53,9 @@ const CREDENTIALS: &str = "Credentials come from the environment: WECOM_CORP_ID 
     WECOM_ACCESS_TOKEN.\n\nA CSV or workbook has one column a question of the first page that has rows; answers to other \
     questions stand in the last column, other_answers, as JSON.";
 
-#[derive(Clone, Copy, PartialEq, ValueEnum)]
-enum Kind {
-    Webinar,
-    Meeting,
-}
-
-#[derive(Clone, Copy, PartialEq, ValueEnum)]
-enum Status {
-    All,
-    Pending,
-    Rejected,
-    Approved,
-}
-
 impl Args {
     /// What can be refused before anything is opened or sent.
     fn check(&self, format: Format) -> Result<(), Stop> {
-        let mut seen = HashSet::new();
-        for id in &self.meetings {
-            if id.trim().is_empty() {
-                return Err(Stop::usage("a meeting id is empty"));
-            }
-            if !seen.insert(id) {
-                return Err(Stop::usage(format!("the meeting {id} is given twice")));
-            }
-        }
-        if self.concurrency == 0 {
-            return Err(Stop::usage("--concurrency: at least one meeting must be walked"));
-        }
         let to_stdout = self.output == Path::new("-");
         let regular = self.output.metadata().map_or(!to_stdout, |metadata| metadata.is_file());
         if format == Format::Xlsx && !regular {
@@ -128,20 +77,6 @@ impl Args {
         }
         Ok(())
     }
-
-    fn query(&self, id: &str) -> Result<Query, Stop> {
-        let query = match self.kind {
-            Kind::Webinar => Query::webinar(id),
-            Kind::Meeting => Query::meeting(id),
-        };
-        let status = match self.status {
-            Status::All => StatusFilter::All,
-            Status::Pending => StatusFilter::Pending,
-            Status::Rejected => StatusFilter::Rejected,
-            Status::Approved => StatusFilter::Approved,
-        };
-        Ok(query.status(status).page_size(self.page_size)?)
-    }
 }
 
 /// The path without links, also of a file that does not exist yet.
@@ -150,27 +85,18 @@ fn resolved(path: &Path) -> Option<PathBuf> {
     path.canonicalize().ok().or_else(in_folder)
 }
 
-/// The name that an option's value has on the command line.
-fn name(value: &impl ValueEnum) -> String {
-    value.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
-}
-
 pub(crate) async fn run(mut args: Args, quiet: bool, screen: &Screen) -> Result<u8, Stop> {
-    if args.meetings.is_empty() {
-        args.meetings.push("demo".to_owned());
-    }
+    let queries = args.lists.queries()?;
     let format = args.format.unwrap_or_else(|| Format::of(&args.output));
     args.check(format)?;
-    let queries: Vec<_> =
-        args.meetings.iter().map(|id| args.query(id)).collect::<Result<_, _>>()?;
-    let total = args.connection.demo.filter(|_| args.status == Status::All);
-    let total = total.map(|rows| rows.saturating_mul(args.meetings.len() as u64));
+    let total = args.lists.total(args.connection.demo);
+    let Lists { meetings, kind, status, page_size, read_ahead, concurrency } = args.lists;
     let arguments = Arguments {
-        kind: name(&args.kind),
-        status: name(&args.status),
+        kind: name(&kind),
+        status: name(&status),
         format: name(&format),
-        page_size: args.page_size,
-        meetings: args.meetings,
+        page_size,
+        meetings,
     };
     // Not yet locked, but it does no harm to go on from a position that another run has just left.
     let earlier = match &args.checkpoint {
@@ -198,34 +124,13 @@ pub(crate) async fn run(mut args: Args, quiet: bool, screen: &Screen) -> Result<
     if export.is_complete() && !quiet {
         screen.say("this export is complete; move the checkpoint away to export anew");
     }
-    let walks = export.walks(args.read_ahead, args.concurrency);
+    let walks = export.walks(read_ahead, concurrency);
     let code = export.run(walks).await?;
     screen.clear();
     if !quiet {
         screen.say(&export.tally().summary());
     }
     Ok(code)
-}
-
-/// A page of a meeting, or how its walk ended, and the position behind it.
-struct Step {
-    meeting: usize,
-    page: Fetch<Page>,
-    position: Checkpoint,
-}
-
-fn walk(
-    client: &Client,
-    meeting: usize,
-    position: Checkpoint,
-    read_ahead: usize,
-) -> BoxStream<'static, Step> {
-    let pages = client.resume_pages(position).read_ahead(read_ahead);
-    let steps = stream::unfold(pages, move |mut pages| async move {
-        let page = pages.next().await?;
-        Some((Step { meeting, page, position: pages.checkpoint() }, pages))
-    });
-    steps.boxed()
 }
 
 /// The writer's side: what was written, and what came of the walks.
@@ -240,10 +145,7 @@ struct Export<'a> {
     earlier: u64,
     /// Since the checkpoint was written.
     changed: bool,
-    /// No token can be had, and every meeting needs one.
-    locked_out: bool,
-    /// What the errors of meetings come to: none, some that may pass (75), some that will not (1).
-    code: u8,
+    outcome: Outcome,
 }
 
 impl<'a> Export<'a> {
@@ -255,8 +157,8 @@ impl<'a> Export<'a> {
         screen: &'a Screen,
     ) -> Self {
         let earlier = saved.meetings.iter().map(|meeting| meeting.rows).sum();
-        let (begun, changed, locked_out, code) = (Instant::now(), false, false, 0);
-        Self { output, path, saved, client, screen, begun, earlier, changed, locked_out, code }
+        let (begun, changed, outcome) = (Instant::now(), false, Outcome::default());
+        Self { output, path, saved, client, screen, begun, earlier, changed, outcome }
     }
 
     /// The steps of every meeting that is not at its end.
@@ -299,7 +201,7 @@ impl<'a> Export<'a> {
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut signal = None;
-        while !self.locked_out {
+        while !self.outcome.is_locked_out() {
             tokio::select! {
                 step = walks.next() => match step {
                     Some(step) => self.take(step)?,
@@ -326,7 +228,7 @@ impl<'a> Export<'a> {
             self.screen.say(&format!("interrupted{checkpoint}"));
         }
         let bad_rows = self.tally().bad_rows > 0;
-        Ok(signal.unwrap_or(if self.code == 0 { bad_rows.into() } else { self.code }))
+        Ok(signal.unwrap_or(self.outcome.code(bad_rows)))
     }
 
     /// Writes a page's rows, then keeps the position behind them.
@@ -349,15 +251,13 @@ impl<'a> Export<'a> {
             }
             Err(error) => {
                 self.screen.say(&stopped(&id, meeting.rows, &error));
-                self.code = if error.is_transient() && self.code != 1 { 75 } else { 1 };
-                // Repeated wrong secrets get the machine's IP banned.
-                self.locked_out = error.kind() == ErrorKind::Token && !error.is_transient();
+                self.outcome.add(&error);
             }
         }
         meeting.position = position;
         self.changed = true;
-        if self.locked_out && self.saved.meetings.len() > 1 {
-            self.screen.say("error: no meeting can be walked further without an access token");
+        if self.outcome.is_locked_out() && self.saved.meetings.len() > 1 {
+            self.screen.say(LOCKED_OUT);
         }
         Ok(())
     }
@@ -387,34 +287,5 @@ impl<'a> Export<'a> {
             tally.pages += meeting.pages;
         }
         tally
-    }
-}
-
-fn bad_row(id: &str, error: &Error) -> String {
-    let Some(BadRow { page, index, enroll_id, .. }) = error.bad_row() else {
-        return format!("bad row: meeting {id}: {error}");
-    };
-    let enroll_id = enroll_id.as_ref().map(|id| format!(", enroll_id {id}")).unwrap_or_default();
-    format!("bad row: meeting {id}, page {page}, index {index}{enroll_id}: {error}")
-}
-
-/// One line: what happened, in which meeting, after how much, and what to do.
-fn stopped(id: &str, rows: u64, error: &Error) -> String {
-    let attempts = match error.attempts() {
-        0 => String::new(),
-        attempts => format!(" and {}", counted(attempts.into(), "attempt", "attempts")),
-    };
-    let rows = counted(rows, "row", "rows");
-    let mut line = vec![format!("error: meeting {id} stopped after {rows}{attempts}: {error}")];
-    let causes = iter::successors(error.source(), |&cause| cause.source()).map(ToString::to_string);
-    line.extend(causes.filter(|cause| cause.len() <= 200));
-    if let Some(seconds @ 1..) = error.pushback().map(|pushback| pushback.as_secs()) {
-        line.push(format!("wait {} first", counted(seconds, "second", "seconds")));
-    }
-    let line = line.join(": ");
-    match error.hint() {
-        Some(hint) => line + "; hint: " + hint,
-        None if error.is_transient() => line + "; hint: this may pass, run the same command again",
-        None => line,
     }
 }

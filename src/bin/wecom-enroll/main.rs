@@ -6,10 +6,12 @@
 mod checkpoint;
 mod connect;
 mod export;
+mod lists;
 mod output;
 mod progress;
 mod simulate;
 mod table;
+mod walks;
 mod workbook;
 
 use std::{

@@ -1,0 +1,97 @@
+//! The walk of a meeting as steps, page by page, and what is told of rows and walks that fail.
+//!
+//! What is done with a page is the command's: `export` writes its rows, `summary` counts them.
+
+use std::{error::Error as _, iter, time::Duration};
+
+use futures::{
+    StreamExt,
+    stream::{self, BoxStream},
+};
+use wecom_enroll::{BadRow, Checkpoint, Client, Error, ErrorKind, Page, Result as Fetch};
+
+use crate::progress::counted;
+
+/// How often the progress, and a checkpoint, are brought up to date.
+pub(crate) const TICK: Duration = Duration::from_millis(500);
+
+/// Told where one meeting's error keeps the others, too.
+pub(crate) const LOCKED_OUT: &str =
+    "error: no meeting can be walked further without an access token";
+
+/// A page of a meeting, or how its walk ended, and the position behind it.
+pub(crate) struct Step {
+    pub(crate) meeting: usize,
+    pub(crate) page: Fetch<Page>,
+    pub(crate) position: Checkpoint,
+}
+
+/// Walks on from `position`, page by page.
+pub(crate) fn walk(
+    client: &Client,
+    meeting: usize,
+    position: Checkpoint,
+    read_ahead: usize,
+) -> BoxStream<'static, Step> {
+    let pages = client.resume_pages(position).read_ahead(read_ahead);
+    let steps = stream::unfold(pages, move |mut pages| async move {
+        let page = pages.next().await?;
+        Some((Step { meeting, page, position: pages.checkpoint() }, pages))
+    });
+    steps.boxed()
+}
+
+/// What the errors of meetings come to.
+#[derive(Default)]
+pub(crate) struct Outcome {
+    /// No error, some that may pass (75), some that will not (1).
+    code: u8,
+    locked_out: bool,
+}
+
+impl Outcome {
+    pub(crate) fn add(&mut self, error: &Error) {
+        self.code = if error.is_transient() && self.code != 1 { 75 } else { 1 };
+        // Repeated wrong secrets get the machine's IP banned.
+        self.locked_out = error.kind() == ErrorKind::Token && !error.is_transient();
+    }
+
+    /// No token can be had, and every meeting needs one.
+    pub(crate) fn is_locked_out(&self) -> bool {
+        self.locked_out
+    }
+
+    /// The exit code, where nothing but errors and bad rows kept rows from being delivered.
+    pub(crate) fn code(&self, bad_rows: bool) -> u8 {
+        if self.code == 0 { bad_rows.into() } else { self.code }
+    }
+}
+
+pub(crate) fn bad_row(id: &str, error: &Error) -> String {
+    let Some(BadRow { page, index, enroll_id, .. }) = error.bad_row() else {
+        return format!("bad row: meeting {id}: {error}");
+    };
+    let enroll_id = enroll_id.as_ref().map(|id| format!(", enroll_id {id}")).unwrap_or_default();
+    format!("bad row: meeting {id}, page {page}, index {index}{enroll_id}: {error}")
+}
+
+/// One line: what happened, in which meeting, after how much, and what to do.
+pub(crate) fn stopped(id: &str, rows: u64, error: &Error) -> String {
+    let attempts = match error.attempts() {
+        0 => String::new(),
+        attempts => format!(" and {}", counted(attempts.into(), "attempt", "attempts")),
+    };
+    let rows = counted(rows, "row", "rows");
+    let mut line = vec![format!("error: meeting {id} stopped after {rows}{attempts}: {error}")];
+    let causes = iter::successors(error.source(), |&cause| cause.source()).map(ToString::to_string);
+    line.extend(causes.filter(|cause| cause.len() <= 200));
+    if let Some(seconds @ 1..) = error.pushback().map(|pushback| pushback.as_secs()) {
+        line.push(format!("wait {} first", counted(seconds, "second", "seconds")));
+    }
+    let line = line.join(": ");
+    match error.hint() {
+        Some(hint) => line + "; hint: " + hint,
+        None if error.is_transient() => line + "; hint: this may pass, run the same command again",
+        None => line,
+    }
+}
