@@ -18,11 +18,11 @@ use wecom_enroll::simulator::{Simulator, SimulatorBuilder};
 
 use crate::http::{expected, fault, start};
 
-const EXE: &str = env!("CARGO_BIN_EXE_wecom-enroll");
-const MS: Duration = Duration::from_millis(1);
+pub(crate) const EXE: &str = env!("CARGO_BIN_EXE_wecom-enroll");
+pub(crate) const MS: Duration = Duration::from_millis(1);
 const LIMIT: Duration = Duration::from_secs(60);
 
-fn command(program: &str, args: &[&str]) -> Command {
+pub(crate) fn command(program: &str, args: &[&str]) -> Command {
     let mut command = Command::new(program);
     command
         .args(args)
@@ -37,19 +37,19 @@ fn command(program: &str, args: &[&str]) -> Command {
     command
 }
 
-async fn finish(mut command: Command) -> Output {
+pub(crate) async fn finish(mut command: Command) -> Output {
     timeout(LIMIT, command.output()).await.expect("in time").unwrap()
 }
 
-async fn run(args: &[&str]) -> Output {
+pub(crate) async fn run(args: &[&str]) -> Output {
     finish(command(EXE, args)).await
 }
 
-fn code(output: &Output) -> i32 {
+pub(crate) fn code(output: &Output) -> i32 {
     output.status.code().unwrap_or(-1)
 }
 
-fn stderr(output: &Output) -> String {
+pub(crate) fn stderr(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
 }
 
@@ -91,7 +91,7 @@ fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
-async fn signal(child: &Child, signal: &str) {
+pub(crate) async fn signal(child: &Child, signal: &str) {
     let pid = child.id().unwrap().to_string();
     assert!(Command::new("kill").args([signal, &pid]).status().await.unwrap().success());
 }

@@ -3,13 +3,18 @@
 //! A thin first user of the library. What it does to files and how it ends is a contract with
 //! scripts; everything behind that is the library's public API.
 
+mod chart;
 mod checkpoint;
 mod connect;
+mod counts;
 mod export;
 mod lists;
 mod output;
 mod progress;
+mod report;
 mod simulate;
+mod sketch;
+mod summary;
 mod table;
 mod walks;
 mod workbook;
@@ -49,6 +54,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Export(Box<export::Args>),
+    Summary(Box<summary::Args>),
     Simulate(simulate::Args),
 }
 
@@ -109,6 +115,7 @@ fn run(cli: Cli, screen: &Screen) -> Result<u8, Stop> {
     let outcome = runtime.block_on(async {
         match cli.command {
             Command::Export(args) => export::run(*args, cli.quiet, screen).await,
+            Command::Summary(args) => summary::run(*args, cli.quiet, screen).await,
             Command::Simulate(args) => simulate::run(args).await,
         }
     });
