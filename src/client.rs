@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     call::{
-        AccessToken, Caller, CorpSecret, Counters, FixedToken, HttpTransport, Lane, Limiter, Quota,
+        AccessToken, Caller, CorpSecret, FixedToken, HttpTransport, Lane, LocalLimiter, Quota,
         RetryPolicy, Stats, TokenSource, Transport,
     },
     error::{Error, Result},
@@ -206,17 +206,14 @@ impl ClientBuilder {
             None if is_loopback(&base) => Arc::new(HttpTransport::loopback()?),
             None => Arc::new(HttpTransport::new()?),
         };
-        let lane = |quotas: &[Quota]| {
-            let counters = Arc::<Counters>::default();
-            Lane {
-                transport: Arc::clone(&transport),
-                limiter: Limiter::new(quotas, Arc::clone(&counters)),
-                counters,
-                retry: self.retry.clone(),
-                pushback: self.pushback,
-                attempt_timeout: self.attempt_timeout,
-                max_body: self.max_body,
-            }
+        let lane = |quotas: &[Quota]| Lane {
+            transport: Arc::clone(&transport),
+            limiter: Arc::new(LocalLimiter::new(quotas)),
+            counters: Arc::default(),
+            retry: self.retry.clone(),
+            pushback: self.pushback,
+            attempt_timeout: self.attempt_timeout,
+            max_body: self.max_body,
         };
         let tokens: Arc<dyn TokenSource> = match self.credentials {
             Some(Credentials::Source(source)) => source,

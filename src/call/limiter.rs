@@ -6,6 +6,7 @@
 //! Room is waited for first and paid for later, at the moment of sending: a dropped wait costs nothing.
 
 use std::{
+    future::{Ready, ready},
     num::NonZeroU32,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -14,6 +15,7 @@ use std::{
     time::Duration,
 };
 
+use futures::future::{BoxFuture, Either};
 use governor::{
     RateLimiter,
     clock::Clock,
@@ -21,10 +23,10 @@ use governor::{
     nanos::Nanos,
     state::{NotKeyed, StateStore},
 };
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 
 use crate::{
-    call::stats::{Counters, Wait},
+    call::stats::Wait,
     error::{Error, Result},
 };
 
@@ -76,60 +78,95 @@ impl Quota {
     }
 }
 
-/// Lets calls pass when every window has room. Nobody holds anything while waiting: a stream that is
-/// kept, but not polled, must not keep the others.
-pub(crate) struct Limiter {
-    gate: Mutex<Gate>,
-    counters: Arc<Counters>,
+/// Lets calls pass when every window has room: those of one client, or of a fleet.
+///
+/// Nobody holds anything while waiting: a stream that is kept, but not polled, must not keep the
+/// others, and one that is dropped costs nothing.
+pub(crate) trait Limiter: Send + Sync {
+    /// What is known to keep every call back. A look: nothing is spent, and nobody is asked.
+    fn closed(&self) -> Option<Closed>;
+
+    /// Pays for one call, which is then sent at once, or says what keeps it back. `turn` is the
+    /// call's own, the same one until it has been paid for.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be known whether there is room; then nothing may be sent.
+    fn take<'a>(&'a self, turn: &'a mut Turn) -> Taking<'a>;
+
+    /// Holds every call for `pushback` from now on.
+    fn hold(&self, pushback: Duration);
 }
+
+/// What keeps a call back, and until when at least.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Closed {
+    pub(crate) wait: Wait,
+    pub(crate) until: Instant,
+}
+
+/// A call's place in a line, where there is one.
+#[derive(Debug, Default)]
+pub(crate) struct Turn;
+
+/// Not boxed where nobody has to be asked.
+pub(crate) type Taking<'a> = Either<Ready<Result<Taken>>, BoxFuture<'a, Result<Taken>>>;
+pub(crate) type Taken = Result<(), Closed>;
+
+/// The limiter of one client and its clones.
+pub(crate) struct LocalLimiter(Mutex<Gate>);
 
 struct Gate {
     windows: Vec<Window>,
     held_until: Option<Instant>,
 }
 
-impl Limiter {
-    pub(crate) fn new(quotas: &[Quota], counters: Arc<Counters>) -> Self {
+impl LocalLimiter {
+    pub(crate) fn new(quotas: &[Quota]) -> Self {
         let windows = quotas.iter().map(|&quota| Window::new(quota)).collect();
-        Self { gate: Mutex::new(Gate { windows, held_until: None }), counters }
+        Self(Mutex::new(Gate { windows, held_until: None }))
     }
 
     fn gate(&self) -> MutexGuard<'_, Gate> {
-        self.gate.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Limiter for LocalLimiter {
+    fn closed(&self) -> Option<Closed> {
+        self.gate().closed()
     }
 
-    /// Waits until a call may be sent. Cancel safe: nothing is spent before [`Limiter::spend`].
-    pub(crate) async fn ready(&self) {
-        loop {
-            let Some((wait, until)) = self.gate().closed() else { return };
-            let _waiting = self.counters.waiting(wait);
-            sleep_until(until).await;
-        }
+    fn take<'a>(&'a self, _turn: &'a mut Turn) -> Taking<'a> {
+        Either::Left(ready(Ok(self.gate().take())))
     }
 
-    /// Pays for one call, at once before it is sent. `false`: another call was quicker or a hold
-    /// began, and nothing was paid.
-    pub(crate) fn spend(&self) -> bool {
-        let gate = self.gate();
-        gate.closed().is_none() && gate.windows.iter().all(|window| window.take().is_ok())
-    }
-
-    /// Holds every call for `pushback` from now on.
-    pub(crate) fn hold(&self, pushback: Duration) {
+    fn hold(&self, pushback: Duration) {
         let mut gate = self.gate();
         gate.held_until = gate.held_until.max(Instant::now().checked_add(pushback));
     }
 }
 
 impl Gate {
-    /// What keeps a call back, and until when at least.
-    fn closed(&self) -> Option<(Wait, Instant)> {
+    fn closed(&self) -> Option<Closed> {
         let now = Instant::now();
-        if let Some(held_until) = self.held_until.filter(|&until| until > now) {
-            return Some((Wait::Pushback, held_until));
+        if let Some(until) = self.held_until.filter(|&until| until > now) {
+            return Some(Closed { wait: Wait::Pushback, until });
         }
         let full_for = self.windows.iter().filter_map(Window::full_for).max()?;
-        Some((Wait::Quota, now + full_for))
+        Some(Closed { wait: Wait::Quota, until: now + full_for })
+    }
+
+    /// All windows, or none.
+    fn take(&self) -> Taken {
+        if let Some(closed) = self.closed() {
+            return Err(closed);
+        }
+        for window in &self.windows {
+            // There is room: nobody else is at the gate.
+            let _ = window.take();
+        }
+        Ok(())
     }
 }
 

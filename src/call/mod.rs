@@ -20,7 +20,7 @@ use std::{
 use futures::{FutureExt, future::BoxFuture};
 use tokio::{
     task::yield_now,
-    time::{Instant, sleep, timeout},
+    time::{Instant, sleep, sleep_until, timeout},
 };
 use tracing::{debug, info, trace, warn};
 use url::Url;
@@ -32,12 +32,15 @@ pub use stats::{Stats, Wait};
 pub use token::{AccessToken, TokenSource};
 pub use transport::{Reply, Request, Transport};
 
-pub(crate) use limiter::Limiter;
+pub(crate) use limiter::{Limiter, LocalLimiter};
 pub(crate) use stats::Counters;
 pub(crate) use token::{CorpSecret, FixedToken};
 
 use crate::{
-    call::transport::address,
+    call::{
+        limiter::{Closed, Turn},
+        transport::address,
+    },
     error::{Error, Result},
     wire::{self, Cursor, Page, Query},
 };
@@ -45,7 +48,7 @@ use crate::{
 /// What all calls of one API share: its limiter, its way out, and the rules of an attempt.
 pub(crate) struct Lane {
     pub(crate) transport: Arc<dyn Transport>,
-    pub(crate) limiter: Limiter,
+    pub(crate) limiter: Arc<dyn Limiter>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) retry: RetryPolicy,
     /// How long 45009 holds every call.
@@ -222,16 +225,25 @@ impl Lane {
     /// Waits for quota, then for a token, and pays for one call at once before it is sent. Whoever
     /// finds the room gone after the token begins anew, so that no token ages in the line.
     async fn clearance(&self, tokens: Option<&dyn TokenSource>) -> Result<Option<AccessToken>> {
+        let mut turn = Turn;
         loop {
-            self.limiter.ready().await;
+            while let Some(closed) = self.limiter.closed() {
+                self.wait(closed).await;
+            }
             let token = match tokens {
                 Some(source) => Some(source.token().await?),
                 None => None,
             };
-            if self.limiter.spend() {
-                return Ok(token);
+            match self.limiter.take(&mut turn).await? {
+                Ok(()) => return Ok(token),
+                Err(closed) => self.wait(closed).await,
             }
         }
+    }
+
+    async fn wait(&self, Closed { wait, until }: Closed) {
+        let _waiting = self.counters.waiting(wait);
+        sleep_until(until).await;
     }
 
     /// One attempt's way there and back.
