@@ -17,6 +17,7 @@ use std::{
     time::Duration,
 };
 
+use bytes::BytesMut;
 use futures::{FutureExt, future::BoxFuture};
 use tokio::{
     task::yield_now,
@@ -62,8 +63,16 @@ pub(crate) struct Caller {
     pub(crate) lane: Lane,
     pub(crate) tokens: Arc<dyn TokenSource>,
     base: Url,
+    last: Mutex<Last>,
+}
+
+/// What one request leaves to the next.
+#[derive(Default)]
+struct Last {
     /// A walk asks for the same one all along.
-    last_url: Mutex<Option<LastUrl>>,
+    url: Option<LastUrl>,
+    /// Its body's memory.
+    buffer: BytesMut,
 }
 
 struct LastUrl {
@@ -99,7 +108,7 @@ impl Begun {
 
 impl Caller {
     pub(crate) fn new(lane: Lane, tokens: Arc<dyn TokenSource>, base: Url) -> Self {
-        Self { lane, tokens, base, last_url: Mutex::default() }
+        Self { lane, tokens, base, last: Mutex::default() }
     }
 
     pub(crate) fn base(&self) -> &Url {
@@ -147,22 +156,24 @@ impl Caller {
         cursor: Option<&Cursor>,
         token: Option<&AccessToken>,
     ) -> Result<Request> {
-        let url = self.url(query.path(), token);
-        let body = wire::encode(query, cursor)?;
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let url = last.url(&self.base, query.path(), token);
+        let body = wire::encode(query, cursor, &mut last.buffer)?;
         Ok(Request::new(url, query.path(), self.lane.max_body).with_body(body))
     }
+}
 
-    fn url(&self, path: &'static str, token: Option<&AccessToken>) -> Arc<Url> {
-        let mut last = self.last_url.lock().unwrap_or_else(PoisonError::into_inner);
-        match &*last {
+impl Last {
+    fn url(&mut self, base: &Url, path: &'static str, token: Option<&AccessToken>) -> Arc<Url> {
+        match &self.url {
             Some(last) if last.path == path && last.token.as_ref() == token => {
                 return Arc::clone(&last.url);
             }
             _ => {}
         }
         let pairs = token.map(|token| ("access_token", token.expose()));
-        let url = address(&self.base, path, pairs.as_slice());
-        *last = Some(LastUrl { path, token: token.cloned(), url: Arc::clone(&url) });
+        let url = address(base, path, pairs.as_slice());
+        self.url = Some(LastUrl { path, token: token.cloned(), url: Arc::clone(&url) });
         url
     }
 }

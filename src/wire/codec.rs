@@ -9,7 +9,7 @@ use std::{
     sync::Arc,
 };
 
-use bytes::Bytes;
+use bytes::{BufMut, Bytes, BytesMut};
 use serde::{Deserialize, Serialize, de::DeserializeSeed};
 use serde_json::value::RawValue;
 
@@ -37,8 +37,12 @@ const ANSWER_LEN: usize = 192;
 const ID_CAP: usize = 64;
 
 /// The request's body. `serde_json` leaves everything but control characters as it is, which
-/// errcode 40033 asks for.
-pub(crate) fn encode(query: &Query, cursor: Option<&Cursor>) -> Result<Bytes> {
+/// errcode 40033 asks for. It is written into `buffer`, whose memory is free again with the body.
+pub(crate) fn encode(
+    query: &Query,
+    cursor: Option<&Cursor>,
+    buffer: &mut BytesMut,
+) -> Result<Bytes> {
     #[derive(Serialize)]
     struct Body<'a> {
         meetingid: &'a str,
@@ -53,9 +57,11 @@ pub(crate) fn encode(query: &Query, cursor: Option<&Cursor>) -> Result<Bytes> {
         cursor: cursor.map(Cursor::as_str),
         limit: query.limit(),
     };
-    let mut json = Vec::with_capacity(256);
-    serde_json::to_writer(&mut json, &body).map_err(|e| Error::argument(e.to_string()))?;
-    Ok(json.into())
+    buffer.clear();
+    buffer.reserve(256);
+    let encoded = serde_json::to_writer(buffer.writer(), &body);
+    encoded.map_err(|e| Error::argument(e.to_string()))?;
+    Ok(buffer.split().freeze())
 }
 
 /// The page that a reply's body holds.
