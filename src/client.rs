@@ -24,6 +24,24 @@ use crate::{
 const BASE_URL: &str = "https://qyapi.weixin.qq.com";
 
 /// Walks enrolment lists. Cheap to clone: clones share the quota, the token and the connections.
+///
+/// A call of it is bounded: by the retry policy in attempts, each attempt in time, and its reply in
+/// size. Nothing is sent before a stream of it is polled.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use wecom_enroll::{Client, Quota, RetryPolicy};
+///
+/// let client = Client::builder()
+///     .corp_secret("CORPID", "SECRET")
+///     .quota(Quota::new(1_000, Duration::from_secs(60))?)
+///     .retry(RetryPolicy::new().max_attempts(8)?)
+///     .build()?;
+/// let the_same_quota_and_token = client.clone();
+/// # drop((client, the_same_quota_and_token));
+/// # Ok::<(), wecom_enroll::Error>(())
+/// ```
 #[derive(Clone)]
 pub struct Client(Arc<Caller>);
 
@@ -38,16 +56,84 @@ impl Client {
     /// # Panics
     ///
     /// The stream panics when it is polled outside a tokio runtime with time enabled.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use futures::TryStreamExt;
+    /// use wecom_enroll::Query;
+    ///
+    /// # use wecom_enroll::{Client, simulator::Simulator};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let sim = Simulator::builder().enrollees(120).start().await?;
+    /// # let client = Client::builder().access_token(sim.access_token()).base_url(sim.base_url()).build()?;
+    /// let rows = client.enrolls(Query::webinar("MEETINGID1"));
+    /// let names: Vec<_> = rows.map_ok(|row| row.nick_name().to_owned()).try_collect().await?;
+    /// assert_eq!(names.len(), 120);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn enrolls(&self, query: Query) -> EnrollStream {
         self.resume(Checkpoint::start(query))
     }
 
-    /// The rows behind `checkpoint`.
+    /// The rows behind `checkpoint`, which may be of this walk, this program's last run, or another
+    /// machine.
+    ///
+    /// # Panics
+    ///
+    /// As the stream of [`Client::enrolls`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use futures::StreamExt;
+    /// use wecom_enroll::Query;
+    ///
+    /// # use wecom_enroll::{Client, simulator::Simulator};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let sim = Simulator::builder().enrollees(120).start().await?;
+    /// # let client = Client::builder().access_token(sim.access_token()).base_url(sim.base_url()).build()?;
+    /// let mut rows = client.enrolls(Query::webinar("MEETINGID1"));
+    /// assert_eq!(rows.by_ref().take(70).count().await, 70);
+    ///
+    /// let written = serde_json::to_string(&rows.checkpoint())?;
+    /// let rest = client.resume(serde_json::from_str(&written)?);
+    /// assert_eq!(rest.count().await, 50);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn resume(&self, checkpoint: Checkpoint) -> EnrollStream {
         EnrollStream::new(Arc::clone(&self.0), checkpoint)
     }
 
     /// The pages of `query`, from the first one on. Nothing is sent before the first poll.
+    ///
+    /// # Panics
+    ///
+    /// As the stream of [`Client::enrolls`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use futures::TryStreamExt;
+    /// use wecom_enroll::Query;
+    ///
+    /// # use wecom_enroll::{Client, simulator::Simulator};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let sim = Simulator::builder().enrollees(120).start().await?;
+    /// # let client = Client::builder().access_token(sim.access_token()).base_url(sim.base_url()).build()?;
+    /// let mut pages = client.pages(Query::webinar("MEETINGID1"));
+    /// while let Some(page) = pages.try_next().await? {
+    ///     println!("page {}: {} rows", page.number(), page.len());
+    /// }
+    /// assert!(pages.checkpoint().is_end());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn pages(&self, query: Query) -> PageStream {
         self.resume_pages(Checkpoint::start(query))
     }
@@ -71,6 +157,15 @@ impl fmt::Debug for Client {
 }
 
 /// Settings of a [`Client`]. Made by [`Client::builder`].
+///
+/// Only credentials have to be given. What is wrong is told by [`ClientBuilder::build`].
+///
+/// ```
+/// use wecom_enroll::{Client, ErrorKind};
+///
+/// let error = Client::builder().access_token("TOKEN").base_url("http://example.com").build();
+/// assert_eq!(error.unwrap_err().kind(), ErrorKind::Argument); // a token in the clear
+/// ```
 #[must_use = "a builder does nothing before build()"]
 pub struct ClientBuilder {
     credentials: Option<Credentials>,

@@ -44,6 +44,26 @@ pub enum ErrorKind {
 ///
 /// `Display` prints this layer only, in one line without secrets; `source()` is the cause. An error
 /// that ends a walk carries the [`Checkpoint`] to go on from. Cheap to clone.
+///
+/// ```
+/// use futures::{StreamExt, TryStreamExt};
+/// use wecom_enroll::{ErrorKind, Query};
+///
+/// # use wecom_enroll::{Client, simulator::Simulator};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let sim = Simulator::builder().enrollees(120).fault("errcode=60020@2".parse()?).start().await?;
+/// # let client = Client::builder().access_token(sim.access_token()).base_url(sim.base_url()).build()?;
+/// let error = client.enrolls(Query::webinar("MEETINGID1")).try_collect::<Vec<_>>().await.unwrap_err();
+/// assert_eq!((error.kind(), error.errcode()), (ErrorKind::Api, Some(60020)));
+/// assert!(error.is_auth() && !error.is_transient());
+/// eprintln!("{error}; {}", error.hint().unwrap_or("try again later"));
+/// let checkpoint = error.checkpoint().ok_or("every error that ends a walk has one")?.clone();
+/// let rows = client.resume(checkpoint); // once the address is trusted
+/// assert_eq!(rows.count().await, 70); // behind the first page, which was yielded
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Error(Arc<Inner>);
 
@@ -64,6 +84,31 @@ struct Inner {
 /// The row that an error of kind [`ErrorKind::Row`] is about.
 ///
 /// Its `Debug` shows the place only: the raw row is personal data.
+///
+/// ```
+/// use futures::StreamExt;
+/// use wecom_enroll::Query;
+///
+/// # use wecom_enroll::{Client, simulator::Simulator};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let sim = Simulator::builder().enrollees(120).fault("broken-row@2".parse()?).start().await?;
+/// # let client = Client::builder().access_token(sim.access_token()).base_url(sim.base_url()).build()?;
+/// let mut rows = client.enrolls(Query::webinar("MEETINGID1"));
+/// let mut good = 0;
+/// while let Some(row) = rows.next().await {
+///     match row {
+///         Ok(_) => good += 1,
+///         Err(error) => {
+///             let bad = error.bad_row().ok_or("another error")?;
+///             println!("page {}, index {}: {} bytes", bad.page, bad.index, bad.raw.len());
+///         }
+///     }
+/// }
+/// assert_eq!(good, 119);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct BadRow {

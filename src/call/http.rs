@@ -28,6 +28,19 @@ const MAX_IDLE: usize = 64;
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// A [`Transport`] over HTTP, with TLS by rustls. Clones share their connections.
+///
+/// A client makes its own; several clients of one process may share one, and a transport of one's
+/// own may send with it: see [`Transport`].
+///
+/// ```
+/// use wecom_enroll::{Client, HttpTransport};
+///
+/// let http = HttpTransport::new()?;
+/// let one = Client::builder().access_token("TOKEN1").transport(http.clone()).build()?;
+/// let two = Client::builder().access_token("TOKEN2").transport(http).build()?;
+/// # drop((one, two));
+/// # Ok::<(), wecom_enroll::Error>(())
+/// ```
 #[derive(Clone)]
 pub struct HttpTransport {
     client: reqwest::Client,
@@ -73,6 +86,21 @@ impl HttpTransport {
     /// redirect sends the access token to its target, in the `Referer` header. The reply from there is
     /// refused, but the token is gone. And with `retry(retry::never())`: a retry of its own would not
     /// pay quota.
+    ///
+    /// ```
+    /// use reqwest::{Proxy, redirect, retry};
+    /// use wecom_enroll::HttpTransport;
+    ///
+    /// let client = reqwest::Client::builder()
+    ///     .redirect(redirect::Policy::none())
+    ///     .referer(false)
+    ///     .retry(retry::never())
+    ///     .proxy(Proxy::https("http://proxy.example:3128")?)
+    ///     .build()?;
+    /// let transport = HttpTransport::with_client(client);
+    /// # drop(transport);
+    /// # Ok::<(), reqwest::Error>(())
+    /// ```
     #[must_use]
     pub fn with_client(client: reqwest::Client) -> Self {
         Self { client }

@@ -31,6 +31,16 @@ use crate::{
 };
 
 /// At most so many calls in any sliding window of this length, from the first call on.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use wecom_enroll::Quota;
+///
+/// let a_third_of_wecoms = Quota::new(3_333, Duration::from_secs(60))?;
+/// # let _ = a_third_of_wecoms;
+/// # Ok::<(), wecom_enroll::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Quota {
     calls: NonZeroU32,

@@ -39,6 +39,14 @@ const MAX_LIFE: Duration = Duration::from_secs(24 * 3600);
 const DAMPER: Duration = Duration::from_secs(60);
 
 /// An access token. It never shows in `Debug`, and its memory is wiped when the last clone is gone.
+///
+/// ```
+/// use wecom_enroll::AccessToken;
+///
+/// let token = AccessToken::new("TOKEN");
+/// assert_eq!(token.expose(), "TOKEN");
+/// assert_eq!(format!("{token:?}"), "AccessToken(..)");
+/// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct AccessToken(Arc<Zeroizing<String>>);
 

@@ -49,6 +49,8 @@ pub trait Transport: Send + Sync + 'static {
 }
 
 /// One HTTP request. Its URL holds a secret, so `Debug` shows the path only.
+///
+/// Made by the library, and read by a [`Transport`].
 #[derive(Clone)]
 pub struct Request {
     url: Arc<Url>,
@@ -127,6 +129,18 @@ impl fmt::Debug for Request {
 }
 
 /// A complete HTTP reply. `Debug` shows no body: rows are personal data, grants are secrets.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use wecom_enroll::Reply;
+///
+/// let page = r#"{"errcode":0,"errmsg":"ok","has_more":false,"enroll_list":[]}"#;
+/// let reply = Reply::new(200, page);
+/// assert_eq!((reply.status(), reply.body().len()), (200, page.len()));
+/// let busy = Reply::new(503, "").with_pushback(Duration::from_secs(5));
+/// assert_eq!(busy.pushback(), Some(Duration::from_secs(5)));
+/// ```
 #[derive(Clone)]
 pub struct Reply {
     pub(super) status: u16,

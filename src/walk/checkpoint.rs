@@ -20,6 +20,23 @@ const VERSION: u32 = 1;
 /// removed from it before the position, the page is yielded anew from its start: **at least once**,
 /// at most one page twice, and no row lost. How long WeCom keeps a cursor good is not documented; an
 /// errcode 50100 on resuming says that it no longer is.
+///
+/// # Errors
+///
+/// Deserializing refuses what is no checkpoint, one of another version, and one whose query could
+/// not be sent; its text says which.
+///
+/// ```
+/// use wecom_enroll::{Checkpoint, Client, Query};
+///
+/// let client = Client::builder().access_token("TOKEN").build()?;
+/// let start = client.enrolls(Query::webinar("MEETINGID1")).checkpoint();
+/// let written = serde_json::to_string(&start)?;
+/// assert_eq!(serde_json::from_str::<Checkpoint>(&written)?, start);
+/// assert!(!start.is_end());
+/// assert!(serde_json::from_str::<Checkpoint>(&written.replace("MEETINGID1", "")).is_err());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Written")]
 pub struct Checkpoint {

@@ -46,6 +46,24 @@ pub struct Enroll {
 }
 
 /// One answer of an enrollee to a question of the registration form.
+///
+/// ```
+/// use wecom_enroll::{Enroll, QuestionType, SpecialType};
+///
+/// let row: Enroll = serde_json::from_str(
+///     r#"{"enroll_id": "1", "answer_list": [{
+///         "question_num": 2, "question_title": "您的公司?", "answer_content": ["腾讯"],
+///         "is_required": 2, "question_type": 3, "special_type": 5
+///     }]}"#,
+/// )?;
+/// let answer = row.answers().next().ok_or("no answer")?;
+/// assert_eq!((answer.question_num(), answer.question_title()), (2, "您的公司?"));
+/// assert_eq!(answer.content().collect::<Vec<_>>(), ["腾讯"]);
+/// assert_eq!(answer.question_type(), QuestionType::ShortAnswer);
+/// assert_eq!(answer.special_type(), SpecialType::Company);
+/// assert!(answer.is_required());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy)]
 pub struct Answer<'a> {
     page: &'a Tables,
@@ -80,6 +98,17 @@ impl Enroll {
 
     /// The time of enrolment, `None` where `enroll_time` is in neither documented format:
     /// `2023-03-23 10:00:00` (WeCom's page 98876) and `2023/03/23 14:00` (98810), both UTC+8.
+    ///
+    /// ```
+    /// use std::time::{Duration, SystemTime};
+    ///
+    /// use wecom_enroll::Enroll;
+    ///
+    /// let row: Enroll =
+    ///     serde_json::from_str(r#"{"enroll_id": "1", "enroll_time": "1970-01-01 08:00:01"}"#)?;
+    /// assert_eq!(row.enrolled_at(), Some(SystemTime::UNIX_EPOCH + Duration::from_secs(1)));
+    /// # Ok::<(), serde_json::Error>(())
+    /// ```
     #[must_use]
     pub fn enrolled_at(&self) -> Option<SystemTime> {
         let time = self.enroll_time();
@@ -139,6 +168,16 @@ impl Enroll {
     }
 
     /// A copy of this row that does not keep its page alive.
+    ///
+    /// ```
+    /// use wecom_enroll::Enroll;
+    ///
+    /// let row: Enroll = serde_json::from_str(r#"{"enroll_id": "1", "nick_name": "周静"}"#)?;
+    /// let kept = row.detach();
+    /// drop(row); // and its page
+    /// assert_eq!(kept.nick_name(), "周静");
+    /// # Ok::<(), serde_json::Error>(())
+    /// ```
     #[must_use]
     pub fn detach(&self) -> Self {
         let from = self.row();
@@ -248,6 +287,14 @@ macro_rules! open_enum {
 
 open_enum! {
     /// The approval status of an enrolment (WeCom's page 98876).
+    ///
+    /// ```
+    /// use wecom_enroll::EnrollStatus;
+    ///
+    /// assert_eq!(EnrollStatus::from(3), EnrollStatus::Approved);
+    /// assert_eq!(EnrollStatus::from(9), EnrollStatus::Unknown(9));
+    /// assert_eq!(u32::from(EnrollStatus::Unknown(9)), 9);
+    /// ```
     EnrollStatus {
         /// Waits for approval.
         Pending = 1,

@@ -13,6 +13,29 @@ use crate::{
 };
 
 /// One page of a list, in the server's order. Cheap to clone: clones share the decoded reply.
+///
+/// Made by [`Client::pages`](crate::Client::pages). Rows that cannot be decoded are items of it, too:
+///
+/// ```
+/// use futures::TryStreamExt;
+/// use wecom_enroll::Query;
+///
+/// # use wecom_enroll::{Client, simulator::Simulator};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let sim = Simulator::builder().enrollees(120).start().await?;
+/// # let client = Client::builder().access_token(sim.access_token()).base_url(sim.base_url()).build()?;
+/// let page = client.pages(Query::webinar("MEETINGID1")).try_next().await?.ok_or("no page")?;
+/// assert_eq!((page.number(), page.len(), page.has_more()), (1, 50, true));
+/// for row in page.rows() {
+///     match row {
+///         Ok(row) => println!("{}", row.enroll_id()),
+///         Err(error) => eprintln!("{error}"),
+///     }
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Page {
     pub(super) tables: Arc<Tables>,

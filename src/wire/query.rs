@@ -35,6 +35,15 @@ enum List {
 }
 
 /// Which rows the server is asked for, by their approval status (WeCom's page 98876).
+///
+/// It is part of the [`Query`], and the same for every page of a walk.
+///
+/// ```
+/// use wecom_enroll::{Query, StatusFilter};
+///
+/// let waiting = Query::webinar("MEETINGID1").status(StatusFilter::Pending);
+/// assert_ne!(waiting, Query::webinar("MEETINGID1")); // all of them
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
