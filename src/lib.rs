@@ -59,6 +59,8 @@
 //! - `simulator`: an in-process WeCom on a loopback port, with faults on a script, for tests.
 //! - `cli`: the command line `wecom-enroll`.
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 mod call;
 mod client;
 mod error;

@@ -16,6 +16,7 @@ use futures::{
     Stream, StreamExt,
     stream::{BoxStream, FusedStream},
 };
+use sync_wrapper::SyncWrapper;
 
 use crate::{
     call::Caller,
@@ -118,7 +119,8 @@ impl Followed {
 /// is in flight; dropping a pending `next()` loses nothing.
 #[must_use = "streams do nothing unless polled"]
 pub struct PageStream {
-    pages: BoxStream<'static, Result<Fetched>>,
+    /// Wrapped, so that who holds a stream may be shared between threads.
+    pages: SyncWrapper<BoxStream<'static, Result<Fetched>>>,
     allowance: Arc<Allowance>,
     query: Query,
     /// The place of the next page.
@@ -130,7 +132,8 @@ impl PageStream {
     pub(crate) fn new(caller: Arc<Caller>, checkpoint: Checkpoint) -> Self {
         let (query, position) = checkpoint.into_parts();
         let allowance = Arc::new(Allowance::new());
-        let pages = pages(caller, query.clone(), position.clone(), Arc::clone(&allowance)).boxed();
+        let pages = pages(caller, query.clone(), position.clone(), Arc::clone(&allowance));
+        let pages = SyncWrapper::new(pages.boxed());
         let ended = position == Position::End;
         Self { pages, allowance, query, position, ended }
     }
@@ -143,7 +146,8 @@ impl PageStream {
     pub fn read_ahead(mut self, pages: usize) -> Self {
         self.allowance.add(pages);
         if pages > 0 && !self.allowance.turn_on() {
-            self.pages = ahead(self.pages, Arc::clone(&self.allowance)).boxed();
+            let pages = ahead(self.pages.into_inner(), Arc::clone(&self.allowance));
+            self.pages = SyncWrapper::new(pages.boxed());
         }
         self
     }
@@ -166,7 +170,7 @@ impl PageStream {
             return Poll::Ready(None);
         }
         // An end that was not said is none: its runtime may be gone, and the task with it.
-        let item = ready!(self.pages.poll_next_unpin(cx));
+        let item = ready!(self.pages.get_mut().poll_next_unpin(cx));
         let item =
             item.unwrap_or_else(|| Err(Error::transport("the task that reads ahead was stopped")));
         match &item {

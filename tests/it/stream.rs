@@ -3,17 +3,24 @@
 use std::time::Duration;
 
 use futures::{Stream, StreamExt, TryStreamExt, stream, stream::FusedStream};
-use wecom_enroll::{Enroll, EnrollStream, PageStream, Query, Result};
+use wecom_enroll::*;
 
 use crate::support::{Act, List, Script, ids, query};
 
 #[test]
-fn the_types_are_unpin_send_static_and_small() {
-    fn is<T: Unpin + Send + 'static>() {}
-    is::<EnrollStream>();
-    is::<PageStream>();
-    is::<Enroll>();
-    assert_eq!(size_of::<wecom_enroll::Error>(), size_of::<usize>());
+fn every_type_may_be_sent_and_shared_and_the_rows_are_small() {
+    fn is<T: Unpin + Send + Sync + 'static>() {}
+    is::<(Client, ClientBuilder, Query, StatusFilter, Checkpoint)>();
+    is::<(EnrollStream, PageStream, Page, Enroll, Answer<'static>)>();
+    is::<(EnrollStatus, EnrollSource, QuestionType, SpecialType)>();
+    is::<(Quota, RetryPolicy, Stats, Wait, AccessToken)>();
+    is::<(HttpTransport, Request, Reply, Error, ErrorKind, BadRow)>();
+    is::<(Box<dyn TokenSource>, Box<dyn Transport>)>();
+    #[cfg(feature = "blocking")]
+    is::<BlockingEnrolls>();
+    #[cfg(feature = "simulator")]
+    is::<(simulator::Simulator, simulator::SimulatorBuilder, simulator::Fault, simulator::Calls)>();
+    assert_eq!(size_of::<Error>(), size_of::<usize>());
     assert!(size_of::<Result<Enroll>>() <= 3 * size_of::<usize>());
 }
 
