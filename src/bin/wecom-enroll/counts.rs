@@ -5,10 +5,10 @@
 
 use std::{borrow::Borrow, collections::BTreeMap};
 
-use jiff::{Timestamp, civil::Date, tz};
+use jiff::civil::Date;
 use wecom_enroll::{Answer, Enroll, QuestionType, SpecialType};
 
-use crate::sketch::Sketch;
+use crate::{sketch::Sketch, table::time};
 
 /// The most characters of a text that are kept; texts that differ behind that count as one.
 const TEXT: usize = 120;
@@ -87,8 +87,8 @@ impl Counts {
         self.rows += 1;
         self.statuses.add(&u32::from(row.status()));
         self.sources.add(&u32::from(row.source()));
-        match day(row) {
-            Some(day) => self.days.add(&day),
+        match time(row) {
+            Some(time) => self.days.add(&time.date()),
             None => self.unknown_days += 1,
         }
         for answer in row.answers() {
@@ -125,11 +125,6 @@ impl Counts {
         question.answered += 1;
         answer.content().for_each(|choice| question.choices.add(cut(choice)));
     }
-}
-
-fn day(row: &Enroll) -> Option<Date> {
-    let time = Timestamp::try_from(row.enrolled_at()?).ok()?;
-    Some(tz::offset(8).to_datetime(time).date())
 }
 
 fn cut(text: &str) -> &str {

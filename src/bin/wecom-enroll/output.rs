@@ -257,6 +257,7 @@ impl Output {
                 match cell {
                     Cell::Number(number) => csv.write_field(number.to_string())?,
                     Cell::Text(text) => csv.write_field(&*text)?,
+                    Cell::Time(text, _) => csv.write_field(text)?,
                 }
             }
             csv.write_record(None::<&[u8]>)?;

@@ -5,6 +5,7 @@
 
 use std::{borrow::Cow, collections::HashMap, io};
 
+use jiff::{Timestamp, civil::DateTime, tz};
 use wecom_enroll::{Answer, Enroll};
 
 const SCALARS: [&str; 9] = [
@@ -18,6 +19,8 @@ const SCALARS: [&str; 9] = [
     "tmp_openid",
     "enroll_code",
 ];
+/// The place of `enroll_time`.
+pub(crate) const TIME: u16 = 2;
 const OTHERS: &str = "other_answers";
 
 /// The columns of a CSV or workbook: one a question, between the scalar fields and the other answers.
@@ -29,6 +32,8 @@ pub(crate) struct Table {
 pub(crate) enum Cell<'a> {
     Number(u32),
     Text(Cow<'a, str>),
+    /// As it came, and the time in UTC+8 that it says.
+    Time(&'a str, DateTime),
 }
 
 impl<'a> From<&'a str> for Cell<'a> {
@@ -80,7 +85,10 @@ impl Table {
         let scalars = [
             meeting.into(),
             row.enroll_id().into(),
-            row.enroll_time().into(),
+            match time(row) {
+                Some(time) => Cell::Time(row.enroll_time(), time),
+                None => row.enroll_time().into(),
+            },
             Cell::Number(row.source().into()),
             row.nick_name().into(),
             Cell::Number(row.status().into()),
@@ -94,6 +102,12 @@ impl Table {
             answers.into_iter().map(|answer| Cell::Text(answer.map(joined).unwrap_or_default()));
         Ok(scalars.into_iter().chain(answers).chain([Cell::Text(others.into())]).collect())
     }
+}
+
+/// When the row's person has enrolled, in UTC+8.
+pub(crate) fn time(row: &Enroll) -> Option<DateTime> {
+    let time = Timestamp::try_from(row.enrolled_at()?).ok()?;
+    Some(tz::offset(8).to_datetime(time))
 }
 
 fn joined(answer: Answer<'_>) -> Cow<'_, str> {
@@ -131,6 +145,7 @@ mod tests {
         let text = |cell| match cell {
             Cell::Number(number) => number.to_string(),
             Cell::Text(text) => text.into_owned(),
+            Cell::Time(text, _) => text.to_owned(),
         };
         cells.into_iter().map(text).collect()
     }
