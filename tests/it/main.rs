@@ -1,7 +1,7 @@
 //! What the library promises, each promise as a sentence.
 //!
 //! Scripted transports run on tokio's paused clock; real sockets and real time only in `http`, in
-//! `cli`, in `summary` and in the ignored `soak`.
+//! `cli`, in `spreadsheets`, in `summary` and in the ignored `soak`.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -39,5 +39,7 @@ mod hostile;
 mod http;
 #[cfg(feature = "simulator")]
 mod soak;
+#[cfg(feature = "cli")]
+mod spreadsheets;
 #[cfg(feature = "cli")]
 mod summary;

@@ -38,6 +38,10 @@ pub(crate) struct Args {
     /// Output format [default: by the output's extension, else jsonl]
     #[arg(long, value_enum)]
     format: Option<Format>,
+    /// CSV for spreadsheets: a byte-order mark, no text that becomes a formula, and digits that stay
+    /// text. Implies csv where neither --format nor the output's extension says otherwise
+    #[arg(long)]
+    excel: bool,
     /// Where to write; - is standard output
     #[arg(short, long, value_name = "PATH", default_value = "-")]
     output: PathBuf,
@@ -51,9 +55,21 @@ pub(crate) struct Args {
 
 const CREDENTIALS: &str = "Credentials come from the environment: WECOM_CORP_ID with WECOM_CORP_SECRET, or else \
     WECOM_ACCESS_TOKEN.\n\nA CSV or workbook has one column a question of the first page that has rows; answers to other \
-    questions stand in the last column, other_answers, as JSON.";
+    questions stand in the last column, other_answers, as JSON.\n\nWith --excel a text that begins like a formula (= + - @) \
+    gets an apostrophe before it, and one of digits, as phone numbers and ids are, a tab, which spreadsheets do not show.";
 
 impl Args {
+    fn format(&self) -> Result<Format, Stop> {
+        match (self.format.or_else(|| Format::of(&self.output)), self.excel) {
+            (None | Some(Format::Csv | Format::Excel), true) => Ok(Format::Excel),
+            (Some(other), true) => Err(Stop::usage(format!(
+                "--excel is a kind of csv, and this output is {}: leave --excel out, or give --format csv",
+                name(&other)
+            ))),
+            (format, false) => Ok(format.unwrap_or(Format::Jsonl)),
+        }
+    }
+
     /// What can be refused before anything is opened or sent.
     fn check(&self, format: Format) -> Result<(), Stop> {
         let to_stdout = self.output == Path::new("-");
@@ -87,7 +103,7 @@ fn resolved(path: &Path) -> Option<PathBuf> {
 
 pub(crate) async fn run(mut args: Args, quiet: bool, screen: &Screen) -> Result<u8, Stop> {
     let queries = args.lists.queries()?;
-    let format = args.format.unwrap_or_else(|| Format::of(&args.output));
+    let format = args.format()?;
     args.check(format)?;
     let total = args.lists.total(args.connection.demo);
     let Lists { meetings, kind, status, page_size, read_ahead, concurrency } = args.lists;

@@ -7,6 +7,7 @@ mod chart;
 mod checkpoint;
 mod connect;
 mod counts;
+mod excel;
 mod export;
 mod lists;
 mod output;

@@ -13,12 +13,14 @@ use std::{
 
 use clap::ValueEnum;
 use crc32fast::Hasher;
+use csv::{QuoteStyle, WriterBuilder};
 use fs4::{FileExt, TryLockError};
 use wecom_enroll::Enroll;
 
 use crate::{
     Stop,
     checkpoint::{Extent, sync_folder},
+    excel::{BYTE_ORDER_MARK, guarded},
     table::{Cell, Table},
     workbook::Book,
 };
@@ -27,16 +29,21 @@ use crate::{
 pub(crate) enum Format {
     Jsonl,
     Csv,
+    /// CSV for spreadsheets. One more format, so that a checkpoint of the other is refused, also by
+    /// the versions that do not know it.
+    #[value(name = "csv --excel", hide = true)]
+    Excel,
     Xlsx,
 }
 
 impl Format {
     /// What the path's extension says.
-    pub(crate) fn of(path: &Path) -> Self {
-        match path.extension().map(OsStr::to_ascii_lowercase) {
-            Some(extension) if extension == "csv" => Self::Csv,
-            Some(extension) if extension == "xlsx" => Self::Xlsx,
-            _ => Self::Jsonl,
+    pub(crate) fn of(path: &Path) -> Option<Self> {
+        match path.extension().and_then(OsStr::to_str)?.to_ascii_lowercase().as_str() {
+            "jsonl" | "json" | "ndjson" => Some(Self::Jsonl),
+            "csv" => Some(Self::Csv),
+            "xlsx" => Some(Self::Xlsx),
+            _ => None,
         }
     }
 }
@@ -161,7 +168,7 @@ impl Output {
         }
         let written = match self.format {
             Format::Jsonl => self.json_lines(meeting, rows),
-            Format::Csv => self.csv(meeting, rows).and_then(|page| self.put(&page)),
+            Format::Csv | Format::Excel => self.csv(meeting, rows).and_then(|page| self.put(&page)),
             Format::Xlsx => {
                 self.book.add(self.table.get_or_insert_with(|| Table::of(rows)), meeting, rows)
             }
@@ -176,7 +183,9 @@ impl Output {
         }
         let header = complete && self.table.is_none();
         let finished = match self.format {
-            Format::Csv if header => self.csv("", &[]).and_then(|page| self.put(&page)),
+            Format::Csv | Format::Excel if header => {
+                self.csv("", &[]).and_then(|page| self.put(&page))
+            }
             Format::Xlsx if complete || self.table.is_some() => self.workbook(),
             _ => Ok(()),
         };
@@ -247,15 +256,17 @@ impl Output {
     }
 
     fn csv(&mut self, meeting: &str, rows: &[Enroll]) -> io::Result<Vec<u8>> {
+        let excel = self.format == Format::Excel;
         let (table, new) = self.table(rows);
-        let mut csv = csv::Writer::from_writer(Vec::new());
-        if new {
-            csv.write_record(table.header())?;
-        }
-        for row in rows {
-            for cell in table.cells(meeting, row)? {
+        let mark = if excel && new { BYTE_ORDER_MARK } else { "" };
+        let style = if excel { QuoteStyle::Always } else { QuoteStyle::Necessary };
+        let mut csv = WriterBuilder::new().quote_style(style).from_writer(mark.into());
+        let header = new.then(|| Ok(table.header().map(Cell::from).collect()));
+        for cells in header.into_iter().chain(rows.iter().map(|row| table.cells(meeting, row))) {
+            for cell in cells? {
                 match cell {
                     Cell::Number(number) => csv.write_field(number.to_string())?,
+                    Cell::Text(text) if excel => csv.write_field(&*guarded(text))?,
                     Cell::Text(text) => csv.write_field(&*text)?,
                     Cell::Time(text, _) => csv.write_field(text)?,
                 }
@@ -318,10 +329,11 @@ mod tests {
     #[test]
     fn the_extension_tells_the_format() {
         let formats =
-            ["-", "a.CSV", "b.xlsx", "c.json", "d"].map(|path| Format::of(Path::new(path)));
+            ["a.CSV", "b.xlsx", "c.json", "d.jsonl"].map(|path| Format::of(Path::new(path)));
+        assert_eq!(formats, [Format::Csv, Format::Xlsx, Format::Jsonl, Format::Jsonl].map(Some));
         assert_eq!(
-            formats,
-            [Format::Jsonl, Format::Csv, Format::Xlsx, Format::Jsonl, Format::Jsonl]
+            ["-", "d", ".csv", "rows.txt"].map(|path| Format::of(Path::new(path))),
+            [None; 4]
         );
     }
 }
