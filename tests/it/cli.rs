@@ -645,6 +645,52 @@ async fn no_secret_shows_at_any_log_level() {
 }
 
 #[tokio::test]
+async fn a_real_bash_completes_subcommands_options_and_values() {
+    let script = r#"
+        source <("$0" completions bash)
+        complete -p wecom-enroll >&2
+        try() { COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _wecom-enroll "$1" "${@: -1}" "${@: -2:1}"; echo "${COMPREPLY[@]}"; }
+        try wecom-enroll exp
+        try wecom-enroll export --exc
+        try wecom-enroll export --format ''
+        try wecom-enroll completions z
+    "#;
+    let done = finish(command("bash", &["-c", script, EXE])).await;
+    assert_eq!(code(&done), 0, "{}", stderr(&done));
+    assert!(stderr(&done).contains("-F _wecom-enroll wecom-enroll"));
+    let wanted = "export\n--excel\njsonl csv xlsx\nzsh\n";
+    assert_eq!(String::from_utf8(done.stdout).unwrap(), wanted);
+}
+
+#[tokio::test]
+async fn each_man_page_has_all_options_of_the_help_and_what_no_option_tells() {
+    let told = |done: Output| String::from_utf8(done.stdout).unwrap();
+    for subcommand in ["", "export", "summary", "simulate", "completions", "man"] {
+        let subcommand: &[_] = if subcommand.is_empty() { &[] } else { &[subcommand] };
+        let page = told(run(&[&["man"], subcommand].concat()).await).replace('\\', "");
+        assert!(page.contains(".SH ENVIRONMENT") && page.contains("WECOM_CORP_SECRET"), "{page}");
+        assert!(page.contains(".SH \"EXIT STATUS\"") && page.contains("75"), "{page}");
+        let help = told(run(&[subcommand, &["--help"]].concat()).await);
+        let options = help.lines().filter_map(|line| {
+            let option =
+                &line[line.split_once("--").filter(|(before, _)| before.len() < 7)?.0.len()..];
+            option.split([' ', '.']).next()
+        });
+        let options: Vec<_> = options.collect();
+        assert!(options.len() > 2, "{help}");
+        for option in options {
+            assert!(page.contains(option), "{option}: {page}");
+        }
+    }
+    assert_eq!(code(&run(&["man", "nothing"]).await), 2);
+    assert_eq!(code(&run(&["completions", "tcsh"]).await), 2);
+    for page in ["completions bash", "man"] {
+        let script = format!("{{ sleep 0.3; \"$0\" {page}; echo $? >&2; }} | true");
+        assert_eq!(stderr(&finish(command("sh", &["-c", &script, EXE])).await), "0\n");
+    }
+}
+
+#[tokio::test]
 async fn rows_reach_a_pipe_while_the_walk_waits() {
     let sim = start(Simulator::builder().enrollees(100).fault(fault("hang@2"))).await;
     let url = sim.base_url();

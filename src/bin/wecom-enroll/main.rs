@@ -5,11 +5,13 @@
 
 mod chart;
 mod checkpoint;
+mod completions;
 mod connect;
 mod counts;
 mod excel;
 mod export;
 mod lists;
+mod man;
 mod output;
 mod progress;
 mod report;
@@ -22,7 +24,7 @@ mod workbook;
 
 use std::{
     env,
-    io::{self, IsTerminal},
+    io::{self, IsTerminal, Write},
     process::ExitCode,
     thread,
     time::Duration,
@@ -39,7 +41,7 @@ use crate::progress::Screen;
 
 /// Streams the enrolment lists of WeCom (企业微信) webinars and meetings, one row at a time.
 #[derive(Parser)]
-#[command(version, max_term_width = 100, after_help = CODES)]
+#[command(version, max_term_width = 100, after_help = exit_codes())]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -57,11 +59,22 @@ enum Command {
     Export(Box<export::Args>),
     Summary(Box<summary::Args>),
     Simulate(simulate::Args),
+    Completions(completions::Args),
+    Man(man::Args),
 }
 
-const CODES: &str = "Exit codes: 0 all rows delivered; 1 stopped by an error, or some rows could not be \
-    decoded; 2 wrong usage, nothing was sent; 75 stopped by something that may pass, run it again; 130 or \
-    143 interrupted.";
+const EXIT_CODES: [(&str, &str); 5] = [
+    ("0", "all rows delivered"),
+    ("1", "stopped by an error, or some rows could not be decoded"),
+    ("2", "wrong usage, nothing was sent"),
+    ("75", "stopped by something that may pass, run it again"),
+    ("130 or 143", "interrupted"),
+];
+
+fn exit_codes() -> String {
+    let codes = EXIT_CODES.map(|(code, meaning)| format!("{code} {meaning}"));
+    format!("Exit codes: {}.", codes.join("; "))
+}
 
 /// Why a command ends early, and the exit code that says so.
 pub(crate) struct Stop {
@@ -118,6 +131,8 @@ fn run(cli: Cli, screen: &Screen) -> Result<u8, Stop> {
             Command::Export(args) => export::run(*args, cli.quiet, screen).await,
             Command::Summary(args) => summary::run(*args, cli.quiet, screen).await,
             Command::Simulate(args) => simulate::run(args).await,
+            Command::Completions(args) => completions::run(&args),
+            Command::Man(args) => man::run(&args),
         }
     });
     // A name look-up that hangs in its thread must not keep an interrupted process.
@@ -155,6 +170,17 @@ fn is_safe(metadata: &Metadata<'_>) -> bool {
     let root = metadata.target().split("::").next().unwrap_or_default();
     let lower = ["hyper", "hyper_util", "reqwest", "h2", "rustls"].contains(&root);
     !lower || *metadata.level() <= Level::INFO
+}
+
+/// Writes to standard output. A closed pipe is no error: its reader has all it wants.
+pub(crate) fn print(text: &[u8]) -> Result<(), Stop> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text).and_then(|()| out.flush()) {
+        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Stop::failed(format!("cannot write to standard output: {e}")))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The exit code of the first interruption, when it comes. The second one ends the process at once,

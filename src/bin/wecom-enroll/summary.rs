@@ -3,10 +3,7 @@
 //! One pass, and nothing of a row stays but what it adds to a count, so that memory does not grow
 //! with the rows. What was read before an error or an interruption is still shown, and called incomplete.
 
-use std::{
-    io::{self, ErrorKind, Write},
-    time::Duration,
-};
+use std::{io, time::Duration};
 
 use clap::ValueEnum;
 use futures::{Stream, StreamExt, stream};
@@ -20,6 +17,7 @@ use crate::{
     counts::Counts,
     interruption,
     lists::Lists,
+    print,
     progress::{Screen, Tally},
     report::Report,
     walks::{LOCKED_OUT, Outcome, Step, TICK, bad_row, stopped, walk},
@@ -154,20 +152,14 @@ impl<'a> Summary<'a> {
 
     fn print(&self, format: Format) -> Result<(), Stop> {
         let report = Report::new(&self.counts, self.rows.len(), self.bad_rows, self.complete);
-        let cannot = |e: io::Error| Stop::failed(format!("cannot write to standard output: {e}"));
         let text = match format {
             Format::Text => {
                 let width = terminal_size_of(io::stdout());
                 report.text(width.map_or(WIDTH, |(Width(width), _)| width.into()))
             }
-            Format::Json => report.json().map_err(|e| cannot(e.into()))?,
+            Format::Json => report.json().map_err(|e| Stop::failed(e.to_string()))?,
         };
-        let mut out = io::stdout().lock();
-        match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-            // Its reader has all it wants, and the exit code tells of the walks.
-            Err(e) if e.kind() == ErrorKind::BrokenPipe => Ok(()),
-            written => written.map_err(cannot),
-        }
+        print(text.as_bytes())
     }
 
     fn tally(&self) -> Tally {
