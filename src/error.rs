@@ -321,14 +321,20 @@ impl Error {
     /// What a person can do about it, where that is known.
     #[must_use]
     pub fn hint(&self) -> Option<&'static str> {
+        self.both_hints().map(|hint| hint.0)
+    }
+
+    /// The same as [`Error::hint`], in Chinese: those who run a webinar in WeCom read it.
+    #[must_use]
+    pub fn hint_zh(&self) -> Option<&'static str> {
+        self.both_hints().map(|hint| hint.1)
+    }
+
+    fn both_hints(&self) -> Option<Hint> {
         match (self.0.errcode, self.0.kind) {
-            (Some(errcode), _) => Some(lookup(errcode).map_or(UNKNOWN_ERRCODE, |e| e.2)),
-            (_, ErrorKind::Cursor) => {
-                Some("the server breaks its paging contract; go on from here later")
-            }
-            (_, ErrorKind::Status) if matches!(self.0.status, Some(300..=399)) => {
-                Some("redirects are never followed; set the base URL to the API's own host")
-            }
+            (Some(errcode), _) => Some(lookup(errcode).map_or(UNKNOWN_ERRCODE, |e| (e.2, e.3))),
+            (_, ErrorKind::Cursor) => Some(CURSOR),
+            (_, ErrorKind::Status) if matches!(self.0.status, Some(300..=399)) => Some(REDIRECT),
             _ => None,
         }
     }
@@ -392,105 +398,281 @@ enum Class {
     Request,
 }
 
-fn lookup(errcode: i64) -> Option<&'static (i64, Class, &'static str)> {
-    ERRCODES.iter().find(|entry| entry.0 == errcode)
+fn lookup(errcode: i64) -> Option<&'static Entry> {
+    ERRCODES.iter().find(|entry| entry.0.contains(&errcode))
 }
 
-/// The code for "registration is not turned on" is not published, so it is among the unknown ones.
-const UNKNOWN_ERRCODE: &str = "not an errcode we know: check that registration is turned on for the \
-    meeting, else ask WeCom's error query tool (open.work.weixin.qq.com/devtool/query)";
+/// What to do next in one sentence, in English and in Chinese.
+type Hint = (&'static str, &'static str);
 
-const REFUSED_TOKEN: &str = "the access token is refused, even after a refresh: check that it belongs to \
-    this app and corp; a fixed token lasts two hours at most, so get a new one or use corp id and secret";
+/// Errcodes that ask the same of us and of a person, and the hint.
+type Entry = (&'static [i64], Class, &'static str, &'static str);
+
+/// The code for "registration is not turned on" is not published, so it is among the unknown ones.
+const UNKNOWN_ERRCODE: Hint = (
+    "not an errcode we know: check that registration is turned on for the meeting, else ask WeCom's error query \
+     tool (open.work.weixin.qq.com/devtool/query)",
+    "未收录的错误码：请先确认该会议已开启报名，否则请到企业微信错误码查询工具查询（open.work.weixin.qq.com/devtool/query）",
+);
+
+const CURSOR: Hint = (
+    "the server breaks its paging contract; go on from here later",
+    "服务器返回的分页游标有误，请稍后从此处继续",
+);
+
+const REDIRECT: Hint = (
+    "redirects are never followed; set the base URL to the API's own host",
+    "本程序不跟随重定向，请将接口地址改为 API 本身的域名",
+);
 
 /// Which errcode is what, from the page of global error codes (developer.work.weixin.qq.com,
 /// document 90313) and, for the limits, document 90454.
-const ERRCODES: &[(i64, Class, &str)] = &[
-    (-1, Class::Busy, "WeCom is busy; try again later"),
-    (45033, Class::Busy, "too many calls of this corp at the same time; lower the concurrency"),
+const ERRCODES: &[Entry] = &[
+    (&[-1], Class::Busy, "WeCom is busy; try again later", "企业微信系统繁忙，请稍后再试"),
     (
-        45009,
+        &[45033],
+        Class::Busy,
+        "too many calls of this corp at the same time; lower the concurrency",
+        "本企业同时进行的调用过多，请降低并发数",
+    ),
+    (
+        &[45009],
         Class::Throttled,
         "the call quota is used up; the block lasts as long as the window that was exceeded, a minute or an hour",
+        "接口调用次数已达上限，请等待一分钟或一小时（视超出的频率限制而定）后再试",
     ),
-    (40014, Class::Token, REFUSED_TOKEN),
-    (42001, Class::Token, REFUSED_TOKEN),
     (
-        40001,
+        &[40014, 42001],
+        Class::Token,
+        "the access token is refused, even after a refresh: check that it belongs to this app and corp; a fixed token lasts two hours at most, so get a new one or use corp id and secret",
+        "access_token 无效，刷新后仍被拒绝：请确认它属于本企业的本应用；固定的 access_token 最多两小时有效，请重新获取，或改用 corpid 与 secret",
+    ),
+    (
+        &[40001],
         Class::Auth,
         "the secret does not belong to this corp, was reset, or its app is disabled; check it in the admin console before trying again, repeated wrong secrets ban the IP for an hour",
+        "secret 与企业不匹配、已被重置或应用已停用，请先在管理后台核对再重试：多次使用错误的 secret 会使本机 IP 被封禁一小时",
     ),
-    (40013, Class::Auth, "the corp id is wrong; it stands in the admin console under My Company"),
-    (40091, Class::Auth, "the secret is wrong; perhaps it is another corp's"),
-    (41001, Class::Auth, "no access token was sent; check the token source"),
-    (41002, Class::Auth, "no corp id was sent"),
-    (41004, Class::Auth, "no secret was sent"),
     (
-        48001,
+        &[40013],
+        Class::Auth,
+        "the corp id is wrong; it stands in the admin console under My Company",
+        "corpid 有误，请在管理后台的“我的企业”页面查看企业 ID",
+    ),
+    (
+        &[40091],
+        Class::Auth,
+        "the secret is wrong; perhaps it is another corp's",
+        "secret 有误，可能属于另一个企业，请在管理后台核对",
+    ),
+    (
+        &[41001],
+        Class::Auth,
+        "no access token was sent; check the token source",
+        "请求中没有 access_token，请检查其来源",
+    ),
+    (&[41002], Class::Auth, "no corp id was sent", "请求中没有 corpid，请先设置"),
+    (&[41004], Class::Auth, "no secret was sent", "请求中没有 secret，请先设置"),
+    (
+        &[48001, 48002],
         Class::Auth,
         "the app may not call this API; list it under the meeting app's callable apps",
+        "应用没有调用该接口的权限，请在管理后台的“会议”中将它加入“可调用接口的应用”",
     ),
     (
-        48002,
+        &[48004],
         Class::Auth,
-        "the app may not call this API; list it under the meeting app's callable apps",
+        "the app's authorisation is no longer valid",
+        "应用的授权已失效，请重新授权",
     ),
-    (48004, Class::Auth, "the app's authorisation is no longer valid"),
-    (50002, Class::Auth, "the app's visible range does not cover this"),
-    (50003, Class::Auth, "the app is disabled; enable it in the admin console"),
-    (50006, Class::Auth, "the meeting system app is disabled; enable it in the admin console"),
-    (60011, Class::Auth, "the app's visible range does not cover this member"),
     (
-        60020,
+        &[50002],
+        Class::Auth,
+        "the app's visible range does not cover this",
+        "超出应用的可见范围，请在管理后台调整",
+    ),
+    (
+        &[50003],
+        Class::Auth,
+        "the app is disabled; enable it in the admin console",
+        "应用已停用，请在管理后台启用",
+    ),
+    (
+        &[50006],
+        Class::Auth,
+        "the meeting system app is disabled; enable it in the admin console",
+        "系统应用“会议”已停用，请在管理后台启用",
+    ),
+    (
+        &[60011],
+        Class::Auth,
+        "the app's visible range does not cover this member",
+        "该成员不在应用的可见范围内，请在管理后台调整",
+    ),
+    (
+        &[60020],
         Class::Auth,
         "this machine's IP is not trusted; add it to the app's trusted IPs in the admin console, which takes effect after a minute",
+        "本机 IP 不可信，请在管理后台将它加入应用的“企业可信IP”，一分钟后生效",
     ),
-    (301_002, Class::Auth, "the access token belongs to another app"),
-    (301_007, Class::Auth, "the corp is unavailable or disbanded"),
-    (400_028, Class::Auth, "the meeting system app is switched off"),
-    (680_106, Class::Auth, "the corp's meeting app is switched off"),
-    (770_005, Class::Auth, "the advanced meeting feature is not enabled for this corp"),
     (
-        40033,
+        &[301_002],
+        Class::Auth,
+        "the access token belongs to another app",
+        "access_token 属于另一个应用，请使用本应用的 secret",
+    ),
+    (
+        &[301_007],
+        Class::Auth,
+        "the corp is unavailable or disbanded",
+        "企业不可用或已解散，请联系企业管理员",
+    ),
+    (
+        &[400_028, 680_106],
+        Class::Auth,
+        "the corp's meeting app is switched off",
+        "企业的“会议”应用已关闭，请在管理后台启用",
+    ),
+    (
+        &[400_226, 770_005],
+        Class::Auth,
+        "the advanced meeting feature is not enabled for this corp",
+        "企业未开通会议高级功能，请先购买或开通",
+    ),
+    (
+        &[770_001],
+        Class::Auth,
+        "the quota of the advanced meeting feature is used up",
+        "会议高级功能的额度不足，请先增购",
+    ),
+    (
+        &[40033],
         Class::Request,
         "the request holds characters that WeCom does not accept; check the meeting id",
+        "请求中有企业微信不接受的字符，请检查会议 ID",
     ),
-    (40035, Class::Request, "a parameter is wrong; check the meeting id"),
     (
-        40058,
+        &[40035],
+        Class::Request,
+        "a parameter is wrong; check the meeting id",
+        "参数有误，请检查会议 ID",
+    ),
+    (
+        &[40058],
         Class::Request,
         "a parameter is wrong; check the meeting id, and whether the checkpoint is an old one",
+        "参数有误，请检查会议 ID，以及断点文件是否过旧",
     ),
-    (40063, Class::Request, "a parameter is empty; check the meeting id"),
-    (45029, Class::Request, "the reply would be too large; ask for smaller pages"),
     (
-        50100,
+        &[40063],
+        Class::Request,
+        "a parameter is empty; check the meeting id",
+        "参数为空，请检查会议 ID",
+    ),
+    (
+        &[45029],
+        Class::Request,
+        "the reply would be too large; ask for smaller pages",
+        "返回内容过大，请减小每页的条数",
+    ),
+    (
+        &[50100, 701_105],
         Class::Request,
         "the cursor is no longer valid; start the walk anew, without the checkpoint",
+        "分页游标已失效，请不带断点重新开始",
     ),
     (
-        701_105,
+        &[60111],
         Class::Request,
-        "the cursor is no longer valid; start the walk anew, without the checkpoint",
+        "the user id is not known to this corp; check that the meeting's organiser is still a member",
+        "企业中没有该 UserID，请确认会议的组织者仍是企业成员",
     ),
     (
-        90602,
+        &[90602],
         Class::Request,
         "the meeting id is wrong; check its spelling, and that this app created the meeting",
+        "会议 ID 有误，请检查拼写，并确认会议由本应用创建",
     ),
-    (400_041, Class::Request, "the meeting was cancelled"),
-    (730_004, Class::Request, "the meeting code is wrong; use the meeting id"),
-    (730_005, Class::Request, "another app created this meeting; use that app's secret"),
-    (730_007, Class::Request, "this needs the professional edition"),
-    (730_008, Class::Request, "the meeting was deleted"),
+    (&[400_041], Class::Request, "the meeting was cancelled", "会议已被取消，请换一个会议 ID"),
     (
-        730_010,
+        &[400_218, 400_219, 730_007],
+        Class::Request,
+        "this needs the professional edition",
+        "此功能需要企业微信专业版，请先升级",
+    ),
+    (
+        &[701_101],
+        Class::Request,
+        "the page size is too large; ask for smaller pages",
+        "每页条数过大，请减小",
+    ),
+    (
+        &[730_004],
+        Class::Request,
+        "the meeting code is wrong; use the meeting id",
+        "会议号有误，请改用会议 ID",
+    ),
+    (
+        &[730_005],
+        Class::Request,
+        "another app created this meeting; use that app's secret",
+        "会议由另一个应用创建，请使用那个应用的 secret",
+    ),
+    (&[730_008], Class::Request, "the meeting was deleted", "会议已被删除，请换一个会议 ID"),
+    (
+        &[730_010],
         Class::Request,
         "the meeting was not created through the API; only such meetings can be read",
+        "会议不是通过接口创建的，只能读取通过接口创建的会议",
     ),
     (
-        730_011,
+        &[730_011],
         Class::Request,
         "the meeting was not created through the API, or its type is not supported",
+        "会议不是通过接口创建的，或类型不受支持",
     ),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_errcode_stands_once_in_the_table_with_a_sentence_in_both_languages() {
+        let mut codes: Vec<_> = ERRCODES.iter().flat_map(|entry| entry.0).collect();
+        let entries = codes.len();
+        codes.sort_unstable();
+        codes.dedup();
+        assert_eq!(codes.len(), entries);
+        let is_chinese = |c| ('\u{4e00}'..='\u{9fff}').contains(&c);
+        let hints = ERRCODES.iter().map(|entry| (entry.2, entry.3));
+        for (en, zh) in hints.chain([UNKNOWN_ERRCODE, CURSOR, REDIRECT]) {
+            assert!(!en.is_empty() && !en.contains(is_chinese), "{en}");
+            assert!(zh.contains(is_chinese) && !zh.contains('\n'), "{zh}");
+            assert!(!zh.ends_with('。') && !en.ends_with('.'), "a caller puts it into a line");
+        }
+    }
+
+    /// Those of document 90313 that a list of a webinar or meeting, or a token, can be refused with.
+    #[test]
+    fn each_errcode_that_one_can_meet_here_has_a_hint_of_its_own() {
+        for errcode in [
+            -1, 40001, 40013, 40014, 40033, 40035, 40058, 40063, 40091, 41001, 41002, 41004, 42001,
+            45009, 45029, 45033, 48001, 48002, 48004, 50002, 50003, 50006, 50100, 60011, 60020,
+            60111, 90602, 301_002, 301_007, 400_028, 400_041, 400_218, 400_219, 400_226, 680_106,
+            701_101, 701_105, 730_004, 730_005, 730_007, 730_008, 730_010, 730_011, 770_001,
+            770_005,
+        ] {
+            assert!(lookup(errcode).is_some(), "{errcode}");
+        }
+        let unknown = Error::api(1_234_567, "");
+        assert_eq!(unknown.hint(), Some(UNKNOWN_ERRCODE.0));
+        assert_eq!(unknown.hint_zh(), Some(UNKNOWN_ERRCODE.1));
+        assert_eq!(Error::http_status(302).hint_zh(), Some(REDIRECT.1));
+        assert_eq!(Error::cursor("").hint_zh(), Some(CURSOR.1));
+        assert_eq!(
+            (Error::http_status(404).hint(), Error::http_status(404).hint_zh()),
+            (None, None)
+        );
+    }
+}

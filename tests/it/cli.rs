@@ -278,6 +278,55 @@ async fn errors_tell_what_happened_where_and_what_to_do() {
 }
 
 #[tokio::test]
+async fn hints_are_in_the_language_asked_for_and_all_else_is_english() {
+    let told = |variables: &'static [(&str, &str)], more: &'static [&str], spec: &'static str| async move {
+        let sim = start(Simulator::builder().fault(fault(spec))).await;
+        let url = sim.base_url();
+        let args =
+            ["export", "--base-url", &url, "M", "-q", "--max-attempts", "1", "--pushback", "1ms"];
+        let mut export = command(EXE, &[&args[..], more].concat());
+        let done = finish({
+            export.envs(variables.iter().copied());
+            export
+        })
+        .await;
+        let told = stderr(&done);
+        assert!(
+            told.starts_with("error: meeting M stopped after 0 rows and 1 attempt: "),
+            "{told}"
+        );
+        told.split_once("; hint: ").unwrap().1.trim().to_owned()
+    };
+    let spec = "errcode=60020";
+    for (variables, more, is_chinese) in [
+        (&[][..], &[][..], false),
+        (&[], &["--lang", "zh"], true),
+        (&[("LANG", "zh_CN.UTF-8")], &[], true),
+        (&[("LANG", "zh_CN.UTF-8")], &["--lang", "en"], false),
+        (&[("LANG", "zh_CN.UTF-8"), ("LC_MESSAGES", "en_GB.UTF-8")], &[], false),
+        (&[("LANG", "C"), ("LC_ALL", "zh_TW"), ("LC_MESSAGES", "C")], &[], true),
+        (&[("LC_ALL", ""), ("LANG", "zh")], &[], true),
+    ] {
+        let hint = told(variables, more, spec).await;
+        assert_eq!(
+            hint.starts_with("本机 IP 不可信"),
+            is_chinese,
+            "{variables:?} {more:?}: {hint}"
+        );
+    }
+    for (spec, wanted) in [
+        ("status=503", "重新运行同一命令"),
+        ("errcode=1234567", "开启报名"),
+        ("redirect=http://127.0.0.1:1/", "重定向"),
+        ("gettoken:errcode=40001", "封禁一小时"),
+    ] {
+        let hint = told(&[], &["--lang", "zh"], spec).await;
+        assert!(hint.contains(wanted), "{spec}: {hint}");
+    }
+    assert_eq!(code(&run(&["export", "--demo", "1", "--lang", "fr"]).await), 2);
+}
+
+#[tokio::test]
 async fn one_meeting_that_fails_does_not_keep_the_others() {
     let files = Files::new();
     let sim = Simulator::builder().enrollees(300).fault(fault("errcode=730005@5"));

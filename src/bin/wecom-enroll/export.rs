@@ -23,10 +23,11 @@ use crate::{
     checkpoint::{Arguments, Saved, folder},
     connect::Connection,
     interruption,
+    lang::Lang,
     lists::{Lists, name},
     output::{Format, Output},
     progress::{Screen, Tally},
-    walks::{LOCKED_OUT, Outcome, Step, TICK, bad_row, stopped, walk},
+    walks::{LOCKED_OUT, Outcome, Step, TICK, bad_row, walk},
 };
 
 /// Stream every enrollee of each meeting to a file or standard output
@@ -101,7 +102,12 @@ fn resolved(path: &Path) -> Option<PathBuf> {
     path.canonicalize().ok().or_else(in_folder)
 }
 
-pub(crate) async fn run(mut args: Args, quiet: bool, screen: &Screen) -> Result<u8, Stop> {
+pub(crate) async fn run(
+    mut args: Args,
+    quiet: bool,
+    lang: Lang,
+    screen: &Screen,
+) -> Result<u8, Stop> {
     let queries = args.lists.queries()?;
     let format = args.format()?;
     args.check(format)?;
@@ -133,7 +139,7 @@ pub(crate) async fn run(mut args: Args, quiet: bool, screen: &Screen) -> Result<
         }
         saved
     };
-    let mut export = Export::new(output, args.checkpoint, saved, client, screen);
+    let mut export = Export::new(output, args.checkpoint, saved, client, screen, lang);
     if !quiet {
         screen.show(export.earlier, total);
     }
@@ -171,9 +177,10 @@ impl<'a> Export<'a> {
         saved: Saved,
         client: Client,
         screen: &'a Screen,
+        lang: Lang,
     ) -> Self {
         let earlier = saved.meetings.iter().map(|meeting| meeting.rows).sum();
-        let (begun, changed, outcome) = (Instant::now(), false, Outcome::default());
+        let (begun, changed, outcome) = (Instant::now(), false, Outcome::new(lang));
         Self { output, path, saved, client, screen, begun, earlier, changed, outcome }
     }
 
@@ -266,8 +273,7 @@ impl<'a> Export<'a> {
                 meeting.pages += 1;
             }
             Err(error) => {
-                self.screen.say(&stopped(&id, meeting.rows, &error));
-                self.outcome.add(&error);
+                self.screen.say(&self.outcome.stopped(&id, meeting.rows, &error));
             }
         }
         meeting.position = position;

@@ -10,6 +10,7 @@ mod connect;
 mod counts;
 mod excel;
 mod export;
+mod lang;
 mod lists;
 mod man;
 mod output;
@@ -37,7 +38,7 @@ use tracing_subscriber::{
     EnvFilter, filter::filter_fn, fmt, layer::SubscriberExt, util::SubscriberInitExt,
 };
 
-use crate::progress::Screen;
+use crate::{lang::Lang, progress::Screen};
 
 /// Streams the enrolment lists of WeCom (企业微信) webinars and meetings, one row at a time.
 #[derive(Parser)]
@@ -52,6 +53,9 @@ struct Cli {
     /// Tell more on standard error: -v info, -vv debug, -vvv trace
     #[arg(short, long, global = true, action = ArgAction::Count)]
     verbose: u8,
+    /// The language of hints [default: the locale's]
+    #[arg(long, global = true, value_enum)]
+    lang: Option<Lang>,
 }
 
 #[derive(Subcommand)]
@@ -124,12 +128,13 @@ fn main() -> ExitCode {
 
 fn run(cli: Cli, screen: &Screen) -> Result<u8, Stop> {
     start_logging(&cli, screen)?;
+    let lang = cli.lang.unwrap_or_else(Lang::of_environment);
     let runtime = Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|e| Stop::failed(format!("cannot start: {e}")))?;
     let outcome = runtime.block_on(async {
         match cli.command {
-            Command::Export(args) => export::run(*args, cli.quiet, screen).await,
-            Command::Summary(args) => summary::run(*args, cli.quiet, screen).await,
+            Command::Export(args) => export::run(*args, cli.quiet, lang, screen).await,
+            Command::Summary(args) => summary::run(*args, cli.quiet, lang, screen).await,
             Command::Simulate(args) => simulate::run(args).await,
             Command::Completions(args) => completions::run(&args),
             Command::Man(args) => man::run(&args),

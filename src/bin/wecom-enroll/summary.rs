@@ -16,11 +16,12 @@ use crate::{
     connect::Connection,
     counts::Counts,
     interruption,
+    lang::Lang,
     lists::Lists,
     print,
     progress::{Screen, Tally},
     report::Report,
-    walks::{LOCKED_OUT, Outcome, Step, TICK, bad_row, stopped, walk},
+    walks::{LOCKED_OUT, Outcome, Step, TICK, bad_row, walk},
 };
 
 /// Where standard output is no terminal.
@@ -54,7 +55,12 @@ enum Format {
     Json,
 }
 
-pub(crate) async fn run(mut args: Args, quiet: bool, screen: &Screen) -> Result<u8, Stop> {
+pub(crate) async fn run(
+    mut args: Args,
+    quiet: bool,
+    lang: Lang,
+    screen: &Screen,
+) -> Result<u8, Stop> {
     let queries = args.lists.queries()?;
     let total = args.lists.total(args.connection.demo);
     let Lists { read_ahead, concurrency, .. } = args.lists;
@@ -62,7 +68,7 @@ pub(crate) async fn run(mut args: Args, quiet: bool, screen: &Screen) -> Result<
     if !quiet {
         screen.show(0, total);
     }
-    let mut summary = Summary::new(queries.len(), client.clone(), screen);
+    let mut summary = Summary::new(queries.len(), client.clone(), screen, lang);
     let walks = queries.into_iter().enumerate().map(|(meeting, query)| {
         let start = client.enrolls(query).checkpoint();
         walk(&client, meeting, start, read_ahead)
@@ -92,9 +98,9 @@ struct Summary<'a> {
 }
 
 impl<'a> Summary<'a> {
-    fn new(meetings: usize, client: Client, screen: &'a Screen) -> Self {
+    fn new(meetings: usize, client: Client, screen: &'a Screen, lang: Lang) -> Self {
         let (counts, rows, begun) = (Counts::new(), vec![0; meetings], Instant::now());
-        let (bad_rows, pages, outcome, complete) = (0, 0, Outcome::default(), false);
+        let (bad_rows, pages, outcome, complete) = (0, 0, Outcome::new(lang), false);
         Self { counts, rows, bad_rows, pages, client, screen, begun, outcome, complete }
     }
 
@@ -141,8 +147,7 @@ impl<'a> Summary<'a> {
                 }
             }
             Err(error) => {
-                self.screen.say(&stopped(id, self.rows[meeting], &error));
-                self.outcome.add(&error);
+                self.screen.say(&self.outcome.stopped(id, self.rows[meeting], &error));
                 if self.outcome.is_locked_out() && self.rows.len() > 1 {
                     self.screen.say(LOCKED_OUT);
                 }

@@ -10,7 +10,7 @@ use futures::{
 };
 use wecom_enroll::{BadRow, Checkpoint, Client, Error, ErrorKind, Page, Result as Fetch};
 
-use crate::progress::counted;
+use crate::{lang::Lang, progress::counted};
 
 /// How often the progress, and a checkpoint, are brought up to date.
 pub(crate) const TICK: Duration = Duration::from_millis(500);
@@ -42,18 +42,32 @@ pub(crate) fn walk(
 }
 
 /// What the errors of meetings come to.
-#[derive(Default)]
 pub(crate) struct Outcome {
+    lang: Lang,
     /// No error, some that may pass (75), some that will not (1).
     code: u8,
     locked_out: bool,
 }
 
 impl Outcome {
-    pub(crate) fn add(&mut self, error: &Error) {
+    /// No error yet; hints are told in this language.
+    pub(crate) fn new(lang: Lang) -> Self {
+        Self { lang, code: 0, locked_out: false }
+    }
+
+    /// Takes note of what has stopped a walk, and tells it in one line: what happened, in which
+    /// meeting, after how much, and what to do.
+    pub(crate) fn stopped(&mut self, id: &str, rows: u64, error: &Error) -> String {
         self.code = if error.is_transient() && self.code != 1 { 75 } else { 1 };
         // Repeated wrong secrets get the machine's IP banned.
         self.locked_out = error.kind() == ErrorKind::Token && !error.is_transient();
+        let attempts = match error.attempts() {
+            0 => String::new(),
+            attempts => format!(" and {}", counted(attempts.into(), "attempt", "attempts")),
+        };
+        let rows = counted(rows, "row", "rows");
+        let told = told(error, self.lang);
+        format!("error: meeting {id} stopped after {rows}{attempts}: {told}")
     }
 
     /// No token can be had, and every meeting needs one.
@@ -75,23 +89,17 @@ pub(crate) fn bad_row(id: &str, error: &Error) -> String {
     format!("bad row: meeting {id}, page {page}, index {index}{enroll_id}: {error}")
 }
 
-/// One line: what happened, in which meeting, after how much, and what to do.
-pub(crate) fn stopped(id: &str, rows: u64, error: &Error) -> String {
-    let attempts = match error.attempts() {
-        0 => String::new(),
-        attempts => format!(" and {}", counted(attempts.into(), "attempt", "attempts")),
-    };
-    let rows = counted(rows, "row", "rows");
-    let mut line = vec![format!("error: meeting {id} stopped after {rows}{attempts}: {error}")];
+/// The error, its causes, how long to wait, and what to do.
+pub(crate) fn told(error: &Error, lang: Lang) -> String {
+    let mut line = vec![error.to_string()];
     let causes = iter::successors(error.source(), |&cause| cause.source()).map(ToString::to_string);
     line.extend(causes.filter(|cause| cause.len() <= 200));
     if let Some(seconds @ 1..) = error.pushback().map(|pushback| pushback.as_secs()) {
         line.push(format!("wait {} first", counted(seconds, "second", "seconds")));
     }
     let line = line.join(": ");
-    match error.hint() {
+    match lang.hint(error) {
         Some(hint) => line + "; hint: " + hint,
-        None if error.is_transient() => line + "; hint: this may pass, run the same command again",
         None => line,
     }
 }

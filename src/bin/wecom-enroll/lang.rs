@@ -1,0 +1,33 @@
+//! The language that hints are told in; all else is English.
+
+use std::env;
+
+use clap::ValueEnum;
+use wecom_enroll::Error;
+
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+pub(crate) enum Lang {
+    En,
+    Zh,
+}
+
+impl Lang {
+    /// What the environment says, in the order of POSIX.
+    pub(crate) fn of_environment() -> Self {
+        let set =
+            ["LC_ALL", "LC_MESSAGES", "LANG"].into_iter().filter_map(|name| env::var(name).ok());
+        match set.into_iter().find(|value| !value.is_empty()) {
+            Some(value) if value.starts_with("zh") => Self::Zh,
+            _ => Self::En,
+        }
+    }
+
+    /// What a person can do about it, where that is known or waiting may help.
+    pub(crate) fn hint(self, error: &Error) -> Option<&'static str> {
+        let (known, may_pass) = match self {
+            Self::En => (error.hint(), "this may pass, run the same command again"),
+            Self::Zh => (error.hint_zh(), "可能是暂时的问题，请稍后重新运行同一命令"),
+        };
+        known.or(error.is_transient().then_some(may_pass))
+    }
+}
