@@ -714,7 +714,7 @@ async fn a_real_bash_completes_subcommands_options_and_values() {
 #[tokio::test]
 async fn each_man_page_has_all_options_of_the_help_and_what_no_option_tells() {
     let told = |done: Output| String::from_utf8(done.stdout).unwrap();
-    for subcommand in ["", "export", "summary", "simulate", "completions", "man"] {
+    for subcommand in ["", "export", "summary", "doctor", "simulate", "completions", "man"] {
         let subcommand: &[_] = if subcommand.is_empty() { &[] } else { &[subcommand] };
         let page = told(run(&[&["man"], subcommand].concat()).await).replace('\\', "");
         assert!(page.contains(".SH ENVIRONMENT") && page.contains("WECOM_CORP_SECRET"), "{page}");

@@ -1,7 +1,7 @@
 //! What the library promises, each promise as a sentence.
 //!
 //! Scripted transports run on tokio's paused clock; real sockets and real time only in `http`, in
-//! `cli`, in `spreadsheets`, in `summary` and in the ignored `soak`.
+//! `cli`, in `doctor`, in `spreadsheets`, in `summary` and in the ignored `soak`.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -33,6 +33,8 @@ mod blocking;
 mod cli;
 #[cfg(feature = "simulator")]
 mod codec;
+#[cfg(feature = "cli")]
+mod doctor;
 #[cfg(feature = "simulator")]
 mod hostile;
 #[cfg(feature = "simulator")]

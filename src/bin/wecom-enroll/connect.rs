@@ -21,9 +21,9 @@ pub(crate) struct Connection {
     /// How long every walk holds when the server says 45009
     #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "60s")]
     pushback: Duration,
-    /// Attempts of one call, the first included
-    #[arg(long, value_name = "N", default_value_t = 4)]
-    max_attempts: u32,
+    /// Attempts of one call, the first included [default: 4; 1 for doctor]
+    #[arg(long, value_name = "N")]
+    pub(crate) max_attempts: Option<u32>,
     /// First backoff ceiling; doubles, full jitter, capped at 30 s
     #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "500ms")]
     retry_base: Duration,
@@ -42,7 +42,7 @@ impl Connection {
     /// The client, and the simulator that it talks to: the demo ends with it.
     pub(crate) async fn open(self) -> Result<(Client, Option<Simulator>), Stop> {
         let retry = RetryPolicy::new()
-            .max_attempts(self.max_attempts)?
+            .max_attempts(self.max_attempts.unwrap_or(4))?
             .base(self.retry_base)
             // A pushback that was asked for is no reason to give up.
             .max_pushback(self.pushback.max(Duration::from_secs(3600)));
@@ -56,7 +56,10 @@ impl Connection {
             let builder = builder.corp_secret(Simulator::CORP_ID, Simulator::SECRET);
             return Ok((builder.base_url(simulator.base_url()).build()?, Some(simulator)));
         }
-        let builder = credentials(builder)?;
+        let builder = match Credentials::read()? {
+            Credentials::Secret { corp_id, secret } => builder.corp_secret(corp_id, secret),
+            Credentials::Token(token) => builder.access_token(token),
+        };
         let builder = match self.base_url {
             Some(url) => builder.base_url(url),
             None => builder,
@@ -65,23 +68,31 @@ impl Connection {
     }
 }
 
-fn credentials(builder: ClientBuilder) -> Result<ClientBuilder, Stop> {
-    let [corp_id, secret, token] =
-        ["WECOM_CORP_ID", "WECOM_CORP_SECRET", "WECOM_ACCESS_TOKEN"].map(variable);
-    match (corp_id?, secret?, token?) {
-        // A token ends after two hours; the secret gets new ones.
-        (Some(corp_id), Some(secret), _) => Ok(builder.corp_secret(corp_id, secret)),
-        (_, _, Some(token)) => Ok(builder.access_token(token)),
-        (Some(_), None, None) => {
-            Err(Stop::usage("WECOM_CORP_ID is set, but WECOM_CORP_SECRET is not"))
+/// What the environment has.
+pub(crate) enum Credentials {
+    Secret { corp_id: String, secret: String },
+    Token(String),
+}
+
+impl Credentials {
+    pub(crate) fn read() -> Result<Self, Stop> {
+        let [corp_id, secret, token] =
+            ["WECOM_CORP_ID", "WECOM_CORP_SECRET", "WECOM_ACCESS_TOKEN"].map(variable);
+        match (corp_id?, secret?, token?) {
+            // A token ends after two hours; the secret gets new ones.
+            (Some(corp_id), Some(secret), _) => Ok(Self::Secret { corp_id, secret }),
+            (_, _, Some(token)) => Ok(Self::Token(token)),
+            (Some(_), None, None) => {
+                Err(Stop::usage("WECOM_CORP_ID is set, but WECOM_CORP_SECRET is not"))
+            }
+            (None, Some(_), None) => {
+                Err(Stop::usage("WECOM_CORP_SECRET is set, but WECOM_CORP_ID is not"))
+            }
+            (None, None, None) => Err(Stop::usage(
+                "credentials are missing: set the environment variables WECOM_CORP_ID and WECOM_CORP_SECRET, or \
+                 WECOM_ACCESS_TOKEN; or try --demo 1000, which needs none",
+            )),
         }
-        (None, Some(_), None) => {
-            Err(Stop::usage("WECOM_CORP_SECRET is set, but WECOM_CORP_ID is not"))
-        }
-        (None, None, None) => Err(Stop::usage(
-            "credentials are missing: set the environment variables WECOM_CORP_ID and WECOM_CORP_SECRET, or \
-             WECOM_ACCESS_TOKEN; or try --demo 1000, which needs none",
-        )),
     }
 }
 

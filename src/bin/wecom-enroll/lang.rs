@@ -24,10 +24,18 @@ impl Lang {
 
     /// What a person can do about it, where that is known or waiting may help.
     pub(crate) fn hint(self, error: &Error) -> Option<&'static str> {
-        let (known, may_pass) = match self {
-            Self::En => (error.hint(), "this may pass, run the same command again"),
-            Self::Zh => (error.hint_zh(), "可能是暂时的问题，请稍后重新运行同一命令"),
-        };
+        let known = self.pick(error.hint(), error.hint_zh());
+        let may_pass = self.pick(
+            "this may pass, run the same command again",
+            "可能是暂时的问题，请稍后重新运行同一命令",
+        );
         known.or(error.is_transient().then_some(may_pass))
+    }
+
+    pub(crate) fn pick<T>(self, en: T, zh: T) -> T {
+        match self {
+            Self::En => en,
+            Self::Zh => zh,
+        }
     }
 }

@@ -35,6 +35,15 @@ pub(crate) enum Kind {
     Meeting,
 }
 
+impl Kind {
+    pub(crate) fn query(self, id: &str) -> Query {
+        match self {
+            Self::Webinar => Query::webinar(id),
+            Self::Meeting => Query::meeting(id),
+        }
+    }
+}
+
 #[derive(Clone, Copy, PartialEq, ValueEnum)]
 pub(crate) enum Status {
     All,
@@ -65,17 +74,13 @@ impl Lists {
     }
 
     fn query(&self, id: &str) -> Result<Query, Stop> {
-        let query = match self.kind {
-            Kind::Webinar => Query::webinar(id),
-            Kind::Meeting => Query::meeting(id),
-        };
         let status = match self.status {
             Status::All => StatusFilter::All,
             Status::Pending => StatusFilter::Pending,
             Status::Rejected => StatusFilter::Rejected,
             Status::Approved => StatusFilter::Approved,
         };
-        Ok(query.status(status).page_size(self.page_size)?)
+        Ok(self.kind.query(id).status(status).page_size(self.page_size)?)
     }
 
     /// The rows of all meetings, where that is known: in the demo.

@@ -8,6 +8,7 @@ mod checkpoint;
 mod completions;
 mod connect;
 mod counts;
+mod doctor;
 mod excel;
 mod export;
 mod lang;
@@ -62,6 +63,7 @@ struct Cli {
 enum Command {
     Export(Box<export::Args>),
     Summary(Box<summary::Args>),
+    Doctor(Box<doctor::Args>),
     Simulate(simulate::Args),
     Completions(completions::Args),
     Man(man::Args),
@@ -135,6 +137,7 @@ fn run(cli: Cli, screen: &Screen) -> Result<u8, Stop> {
         match cli.command {
             Command::Export(args) => export::run(*args, cli.quiet, lang, screen).await,
             Command::Summary(args) => summary::run(*args, cli.quiet, lang, screen).await,
+            Command::Doctor(args) => doctor::run(*args, lang).await,
             Command::Simulate(args) => simulate::run(args).await,
             Command::Completions(args) => completions::run(&args),
             Command::Man(args) => man::run(&args),

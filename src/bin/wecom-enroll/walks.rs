@@ -66,7 +66,7 @@ impl Outcome {
             attempts => format!(" and {}", counted(attempts.into(), "attempt", "attempts")),
         };
         let rows = counted(rows, "row", "rows");
-        let told = told(error, self.lang);
+        let told = told(error, self.lang.hint(error));
         format!("error: meeting {id} stopped after {rows}{attempts}: {told}")
     }
 
@@ -90,7 +90,7 @@ pub(crate) fn bad_row(id: &str, error: &Error) -> String {
 }
 
 /// The error, its causes, how long to wait, and what to do.
-pub(crate) fn told(error: &Error, lang: Lang) -> String {
+pub(crate) fn told(error: &Error, hint: Option<&str>) -> String {
     let mut line = vec![error.to_string()];
     let causes = iter::successors(error.source(), |&cause| cause.source()).map(ToString::to_string);
     line.extend(causes.filter(|cause| cause.len() <= 200));
@@ -98,7 +98,7 @@ pub(crate) fn told(error: &Error, lang: Lang) -> String {
         line.push(format!("wait {} first", counted(seconds, "second", "seconds")));
     }
     let line = line.join(": ");
-    match lang.hint(error) {
+    match hint {
         Some(hint) => line + "; hint: " + hint,
         None => line,
     }
