@@ -12,8 +12,8 @@ use zeroize::Zeroizing;
 
 use crate::{
     call::{
-        AccessToken, Caller, CorpSecret, FixedToken, HttpTransport, Lane, LocalLimiter, Quota,
-        RetryPolicy, Stats, TokenSource, Transport,
+        AccessToken, Caller, CorpSecret, FixedToken, HttpTransport, Lane, LocalLimiter, Meter,
+        Quota, RetryPolicy, Stats, TokenSource, Transport,
     },
     error::{Error, Result},
     walk::{Checkpoint, EnrollStream, PageStream},
@@ -42,6 +42,31 @@ const BASE_URL: &str = "https://qyapi.weixin.qq.com";
 /// # drop((client, the_same_quota_and_token));
 /// # Ok::<(), wecom_enroll::Error>(())
 /// ```
+///
+/// # Tracing
+///
+/// What a walk does is told with [`tracing`](https://docs.rs/tracing), in three spans, all of level
+/// `warn`, so that no event comes without its place:
+///
+/// | span | is | fields, and those at its end |
+/// |---|---|---|
+/// | `enrolls` | a walk, from its first poll on | `meeting` (its id), `list` (`webinar`, `meeting`); `pages`, `rows`, `outcome` (`end`, `error`), `errcode` |
+/// | `call` | the call for a page, in its walk | `page`; `rows`, `outcome` (`ok`, `error`), `errcode` |
+/// | `gettoken` | the call for a token, in the call that began it | |
+///
+/// | event | level | fields |
+/// |---|---|---|
+/// | `attempt failed, trying again` | `warn` | `attempt` (the failed one), `wait` (`backoff`, `pushback`), `delay`, `errcode`, `error` |
+/// | `throttled, holding every call` | `warn` | the same; it stands for the one above, too |
+/// | `access token refused, refreshing it` | `info` | `attempt`, `errcode` |
+/// | `waiting` | `debug` | `attempt`, `wait` (`quota`, or `pushback` that another call got), `delay` |
+/// | `page fetched` | `debug` | `page`, `rows`, `has_more` |
+/// | `walk ended` | `debug` | `pages`, `rows`, `outcome`, `errcode`, `error` |
+/// | `sending`, `received` | `trace` | `attempt` and `request`; `reply` |
+///
+/// A `delay` is in seconds. A field that there is nothing to say of, such as the `errcode` of a cut
+/// connection, is absent. A stream that is dropped before its end has no `outcome`. No secret, cursor
+/// or row is ever told; meeting ids are.
 #[derive(Clone)]
 pub struct Client(Arc<Caller>);
 
@@ -106,7 +131,7 @@ impl Client {
     /// # }
     /// ```
     pub fn resume(&self, checkpoint: Checkpoint) -> EnrollStream {
-        EnrollStream::new(Arc::clone(&self.0), checkpoint)
+        EnrollStream::new(self.0.for_walk(), checkpoint)
     }
 
     /// The pages of `query`, from the first one on. Nothing is sent before the first poll.
@@ -140,13 +165,14 @@ impl Client {
 
     /// The pages behind `checkpoint`; a page of which only some rows were yielded comes as a whole.
     pub fn resume_pages(&self, checkpoint: Checkpoint) -> PageStream {
-        PageStream::new(Arc::clone(&self.0), checkpoint)
+        PageStream::new(self.0.for_walk(), checkpoint)
     }
 
-    /// What this client and its clones have done so far, and what they wait for.
+    /// The figures of all walks of this client and its clones, up to now: the sums of what each
+    /// stream's own `stats()` tells.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        self.0.lane.counters.snapshot()
+        self.0.lane.meter.stats()
     }
 }
 
@@ -304,7 +330,7 @@ impl ClientBuilder {
         let lane = |quotas: &[Quota]| Lane {
             transport: Arc::clone(&transport),
             limiter: Arc::new(LocalLimiter::new(quotas)),
-            counters: Arc::default(),
+            meter: Meter::default(),
             retry: self.retry.clone(),
             pushback: self.pushback,
             attempt_timeout: self.attempt_timeout,

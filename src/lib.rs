@@ -91,10 +91,12 @@ pub use wire::EnrollStatus;
 pub use wire::QuestionType;
 pub use wire::SpecialType;
 
+pub use call::Meter;
 pub use call::Quota;
 pub use call::RetryPolicy;
 pub use call::Stats;
 pub use call::Wait;
+pub use call::Waiting;
 
 pub use call::AccessToken;
 pub use call::TokenSource;

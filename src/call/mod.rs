@@ -12,8 +12,8 @@ mod token;
 mod transport;
 
 use std::{
-    future::ready,
-    sync::{Arc, Mutex, PoisonError, atomic::Ordering::Relaxed},
+    future::{Future, ready},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -23,18 +23,17 @@ use tokio::{
     task::yield_now,
     time::{Instant, sleep, sleep_until, timeout},
 };
-use tracing::{debug, info, trace, warn};
+use tracing::{Instrument, Span, debug, field::Empty, info, trace, warn, warn_span};
 use url::Url;
 
 pub use http::HttpTransport;
 pub use limiter::Quota;
 pub use retry::RetryPolicy;
-pub use stats::{Stats, Wait};
+pub use stats::{Meter, Stats, Wait, Waiting};
 pub use token::{AccessToken, TokenSource};
 pub use transport::{Reply, Request, Transport};
 
 pub(crate) use limiter::{Limiter, LocalLimiter};
-pub(crate) use stats::Counters;
 pub(crate) use token::{CorpSecret, FixedToken};
 
 use crate::{
@@ -47,10 +46,11 @@ use crate::{
 };
 
 /// What all calls of one API share: its limiter, its way out, and the rules of an attempt.
+#[derive(Clone)]
 pub(crate) struct Lane {
     pub(crate) transport: Arc<dyn Transport>,
     pub(crate) limiter: Arc<dyn Limiter>,
-    pub(crate) counters: Arc<Counters>,
+    pub(crate) meter: Meter,
     pub(crate) retry: RetryPolicy,
     /// How long 45009 holds every call.
     pub(crate) pushback: Duration,
@@ -59,11 +59,12 @@ pub(crate) struct Lane {
 }
 
 /// Fetches pages: everything the walk needs to know of calls.
+#[derive(Clone)]
 pub(crate) struct Caller {
     pub(crate) lane: Lane,
     pub(crate) tokens: Arc<dyn TokenSource>,
-    base: Url,
-    last: Mutex<Last>,
+    base: Arc<Url>,
+    last: Arc<Mutex<Last>>,
 }
 
 /// What one request leaves to the next.
@@ -91,6 +92,8 @@ pub(crate) struct Sent {
 /// The request for the page behind `cursor`, begun before anybody asked for it.
 pub(crate) struct Begun {
     cursor: Cursor,
+    /// Of the call that it belongs to.
+    span: Span,
     /// `Err`: there was no token to be had.
     sent: BoxFuture<'static, Result<Sent>>,
 }
@@ -108,7 +111,13 @@ impl Begun {
 
 impl Caller {
     pub(crate) fn new(lane: Lane, tokens: Arc<dyn TokenSource>, base: Url) -> Self {
-        Self { lane, tokens, base, last: Mutex::default() }
+        Self { lane, tokens, base: Arc::new(base), last: Arc::default() }
+    }
+
+    /// The same for one walk, which is metered by itself.
+    pub(crate) fn for_walk(&self) -> Self {
+        let lane = Lane { meter: self.lane.meter.of_walk(), ..self.lane.clone() };
+        Self { lane, ..self.clone() }
     }
 
     pub(crate) fn base(&self) -> &Url {
@@ -127,27 +136,44 @@ impl Caller {
         begun: Option<Begun>,
         early: Option<impl Fn(&[u8]) -> Option<Cursor> + Send + Sync>,
     ) -> Result<(Page, Option<Begun>)> {
+        let walk = &Span::current();
+        let span =
+            begun.as_ref().map_or_else(|| call_span(walk, number), |begun| begun.span.clone());
         let request = |token: Option<&AccessToken>| self.request(query, cursor, token);
         let early = early.map(|early| {
-            move |body: &[u8]| early(body).map(|cursor| self.begin(query.clone(), cursor))
+            move |body: &[u8]| {
+                let cursor = early(body)?;
+                let span = call_span(walk, number.saturating_add(1));
+                Some(self.begin(query.clone(), cursor, span))
+            }
         });
         let decode = |body: &[u8]| wire::decode_page(body, number);
         let secret = cursor.map_or("", Cursor::as_str);
         let call = self.lane.call(Some(&*self.tokens), secret, begun, request, early, decode);
-        let (page, next) = call.await?;
-        debug!(page = number, rows = page.len(), has_more = page.has_more(), "page fetched");
-        let next = next.filter(|next| page.next_cursor() == Some(&next.cursor));
-        Ok((page, next))
+        match call.instrument(span.clone()).await {
+            Ok((page, next)) => {
+                let rows = page.len();
+                span.record("rows", rows).record("outcome", "ok");
+                debug!(parent: &span, page = number, rows, has_more = page.has_more(), "page fetched");
+                let next = next.filter(|next| page.next_cursor() == Some(&next.cursor));
+                Ok((page, next))
+            }
+            Err(error) => {
+                span.record("outcome", "error").record("errcode", error.errcode());
+                Err(error)
+            }
+        }
     }
 
     /// The request for the page behind `cursor`, to be started.
-    fn begin(self: &Arc<Self>, query: Query, cursor: Cursor) -> Begun {
+    fn begin(self: &Arc<Self>, query: Query, cursor: Cursor, span: Span) -> Begun {
         let (caller, to) = (Arc::clone(self), cursor.clone());
-        let sent = Box::pin(async move {
+        let sent = async move {
             let request = |token: Option<&AccessToken>| caller.request(&query, Some(&to), token);
-            caller.lane.send(Some(&*caller.tokens), &request).await
-        });
-        Begun { cursor, sent }
+            caller.lane.send(Some(&*caller.tokens), &request, 1).await
+        };
+        let sent = Box::pin(sent.instrument(span.clone()));
+        Begun { cursor, span, sent }
     }
 
     fn request(
@@ -161,6 +187,11 @@ impl Caller {
         let body = wire::encode(query, cursor, &mut last.buffer)?;
         Ok(Request::new(url, query.path(), self.lane.max_body).with_body(body))
     }
+}
+
+/// Each span is of the level of the gravest event in it, so that no warning comes without its place.
+fn call_span(walk: &Span, page: u64) -> Span {
+    warn_span!(parent: walk, "call", page, rows = Empty, outcome = Empty, errcode = Empty)
 }
 
 impl Last {
@@ -197,7 +228,7 @@ impl Lane {
         loop {
             let Sent { token, at, reply } = match begun.take() {
                 Some(begun) => begun.sent.await?,
-                None => self.send(tokens, &request).await?,
+                None => self.send(tokens, &request, attempt).await?,
             };
             let since = *since.get_or_insert(at);
             let error = match self.judge(reply, early.as_ref(), &mut next, &decode).await {
@@ -205,56 +236,82 @@ impl Lane {
                 Err(error) => error,
             };
             let error = error.redacted([secret, token.as_ref().map_or("", AccessToken::expose)]);
+            let errcode = error.errcode();
             if let (Some(source), Some(token)) = (tokens, &token) {
                 if error.refuses_token() && !refreshed {
-                    info!(errcode = error.errcode(), "access token refused, refreshing it");
+                    info!(attempt, errcode, "access token refused, refreshing it");
                     source.forget(token);
+                    self.meter.count(|stats| stats.refreshes += 1);
                     refreshed = true;
                     continue;
                 }
             }
             // Longer than the policy accepts, and every call ends with this error instead of a hang.
             let pushback = error.pushback().filter(|&pushback| self.retry.accepts(pushback));
-            if let (Some(pushback), true) = (pushback, error.is_throttled()) {
-                warn!(?pushback, %error, "throttled, holding every call");
+            let held = pushback.filter(|_| error.is_throttled());
+            if let Some(pushback) = held {
                 self.limiter.hold(pushback);
+                let (wait, delay) = (Wait::Pushback, pushback.as_secs_f64());
+                warn!(attempt, %wait, delay, errcode, %error, "throttled, holding every call");
             }
             let Some(delay) = self.retry.delay(&error, attempt, since.elapsed()) else {
                 return Err(error.with_attempts(attempt));
             };
-            info!(attempt, ?delay, %error, "attempt failed, trying again");
-            let pushback = pushback.is_some_and(|pushback| delay <= pushback);
-            let waiting =
-                self.counters.waiting(if pushback { Wait::Pushback } else { Wait::Backoff });
-            sleep(delay).await;
-            drop(waiting);
+            let asked_for = pushback.is_some_and(|pushback| delay <= pushback);
+            let wait = if asked_for { Wait::Pushback } else { Wait::Backoff };
+            // One warning is enough.
+            if held.is_none() {
+                let delay = delay.as_secs_f64();
+                warn!(attempt, %wait, delay, errcode, %error, "attempt failed, trying again");
+            }
             attempt += 1;
-            self.counters.retries.fetch_add(1, Relaxed);
+            self.waiting(wait, Instant::now().checked_add(delay), attempt, sleep(delay)).await;
+            self.meter.count(|stats| stats.retries += 1);
         }
     }
 
     /// Waits for quota, then for a token, and pays for one call at once before it is sent. Whoever
     /// finds the room gone after the token begins anew, so that no token ages in the line.
-    async fn clearance(&self, tokens: Option<&dyn TokenSource>) -> Result<Option<AccessToken>> {
+    async fn clearance(
+        &self,
+        tokens: Option<&dyn TokenSource>,
+        attempt: u32,
+    ) -> Result<Option<AccessToken>> {
         let mut turn = Turn;
         loop {
             while let Some(closed) = self.limiter.closed() {
-                self.wait(closed).await;
+                self.wait(closed, attempt).await;
             }
-            let token = match tokens {
-                Some(source) => Some(source.token().await?),
+            let token = match tokens.map(TokenSource::token) {
+                Some(mut token) => Some(match (&mut token).now_or_never() {
+                    Some(at_hand) => at_hand?,
+                    None => self.waiting(Wait::Token, None, attempt, token).await?,
+                }),
                 None => None,
             };
             match self.limiter.take(&mut turn).await? {
                 Ok(()) => return Ok(token),
-                Err(closed) => self.wait(closed).await,
+                Err(closed) => self.wait(closed, attempt).await,
             }
         }
     }
 
-    async fn wait(&self, Closed { wait, until }: Closed) {
-        let _waiting = self.counters.waiting(wait);
-        sleep_until(until).await;
+    async fn wait(&self, Closed { wait, until }: Closed, attempt: u32) {
+        let delay = until.duration_since(Instant::now()).as_secs_f64();
+        debug!(attempt, %wait, delay, "waiting");
+        self.waiting(wait, Some(until), attempt, sleep_until(until)).await;
+    }
+
+    /// Awaits `what`, and meters it.
+    async fn waiting<F: Future>(
+        &self,
+        wait: Wait,
+        until: Option<Instant>,
+        attempt: u32,
+        what: F,
+    ) -> F::Output {
+        let _waiting = self.meter.waiting(wait, until, (attempt, self.retry.max_attempts));
+        what.await
     }
 
     /// One attempt's way there and back.
@@ -262,13 +319,15 @@ impl Lane {
         &self,
         tokens: Option<&dyn TokenSource>,
         request: &(impl Fn(Option<&AccessToken>) -> Result<Request> + Send + Sync),
+        attempt: u32,
     ) -> Result<Sent> {
-        let token = self.clearance(tokens).await?;
+        let token = self.clearance(tokens, attempt).await?;
         let request = request(token.as_ref())?;
         let at = Instant::now();
-        self.counters.attempts.fetch_add(1, Relaxed);
-        trace!(?request, "sending");
-        let reply = timeout(self.attempt_timeout, self.transport.send(request)).await;
+        self.meter.count(|stats| stats.attempts += 1);
+        trace!(attempt, ?request, "sending");
+        let reply = timeout(self.attempt_timeout, self.transport.send(request));
+        let reply = self.waiting(Wait::Reply, None, attempt, reply).await;
         let reply = reply.unwrap_or_else(|_| Err(Error::timeout(self.attempt_timeout)));
         Ok(Sent { token, at, reply })
     }

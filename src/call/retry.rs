@@ -22,7 +22,7 @@ use crate::error::{Error, Result};
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RetryPolicy {
-    max_attempts: u32,
+    pub(super) max_attempts: u32,
     base: Duration,
     cap: Duration,
     max_elapsed: Duration,

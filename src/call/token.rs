@@ -17,6 +17,7 @@ use futures::{
     future::{BoxFuture, Shared, WeakShared},
 };
 use tokio::time::Instant;
+use tracing::{Instrument, warn_span};
 use url::Url;
 use zeroize::Zeroizing;
 
@@ -186,7 +187,8 @@ impl CorpSecret {
             }
             _ => {}
         }
-        let fetch = Arc::clone(&self.0).fetch().boxed().shared();
+        let fetch = Arc::clone(&self.0).fetch().instrument(warn_span!("gettoken"));
+        let fetch = fetch.boxed().shared();
         *state = fetch.downgrade().map_or(State::Empty, State::Fetching);
         Err(fetch)
     }

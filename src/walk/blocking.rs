@@ -11,6 +11,7 @@ use futures::{Stream, StreamExt, stream::FusedStream};
 use tokio::runtime::{Builder, Handle, Runtime};
 
 use crate::{
+    call::{Meter, Stats},
     error::{Error, Result},
     walk::{Checkpoint, EnrollStream},
     wire::{Enroll, Query},
@@ -76,6 +77,18 @@ impl BlockingEnrolls {
     #[must_use]
     pub fn query(&self) -> &Query {
         self.rows.query()
+    }
+
+    /// What this walk has done so far.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.rows.stats()
+    }
+
+    /// The same for another thread, also while this one waits in `next()`.
+    #[must_use]
+    pub fn meter(&self) -> Meter {
+        self.rows.meter()
     }
 }
 

@@ -7,7 +7,7 @@ use std::{
     collections::HashSet,
     fmt,
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, OnceLock},
     task::{Context, Poll, ready},
 };
 
@@ -17,9 +17,10 @@ use futures::{
     stream::{BoxStream, FusedStream},
 };
 use sync_wrapper::SyncWrapper;
+use tracing::{Span, debug, field::Empty, warn_span};
 
 use crate::{
-    call::Caller,
+    call::{Caller, Meter, Stats},
     error::{Error, Result},
     walk::{
         Checkpoint,
@@ -122,6 +123,9 @@ pub struct PageStream {
     /// Wrapped, so that who holds a stream may be shared between threads.
     pages: SyncWrapper<BoxStream<'static, Result<Fetched>>>,
     allowance: Arc<Allowance>,
+    meter: Meter,
+    /// Of the whole walk, from the first poll on.
+    span: OnceLock<Span>,
     query: Query,
     /// The place of the next page.
     position: Position,
@@ -129,13 +133,14 @@ pub struct PageStream {
 }
 
 impl PageStream {
-    pub(crate) fn new(caller: Arc<Caller>, checkpoint: Checkpoint) -> Self {
+    pub(crate) fn new(caller: Caller, checkpoint: Checkpoint) -> Self {
         let (query, position) = checkpoint.into_parts();
+        let (caller, meter) = (Arc::new(caller.clone()), caller.lane.meter);
         let allowance = Arc::new(Allowance::new());
         let pages = pages(caller, query.clone(), position.clone(), Arc::clone(&allowance));
         let pages = SyncWrapper::new(pages.boxed());
         let ended = position == Position::End;
-        Self { pages, allowance, query, position, ended }
+        Self { pages, allowance, meter, span: OnceLock::new(), query, position, ended }
     }
 
     /// Fetches up to `pages` pages before they are asked for. Default: 0.
@@ -164,12 +169,26 @@ impl PageStream {
         &self.query
     }
 
+    /// What this walk has done so far, and what it waits for.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.meter.stats()
+    }
+
+    /// The same for another task.
+    #[must_use]
+    pub fn meter(&self) -> Meter {
+        self.meter.clone()
+    }
+
     /// The next page with all that is known of it, for the row stream.
     pub(super) fn poll_fetched(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Fetched>>> {
         if self.ended {
             return Poll::Ready(None);
         }
         // An end that was not said is none: its runtime may be gone, and the task with it.
+        let span = self.span.get_or_init(|| walk_span(&self.query));
+        let _entered = span.enter();
         let item = ready!(self.pages.get_mut().poll_next_unpin(cx));
         let item =
             item.unwrap_or_else(|| Err(Error::transport("the task that reads ahead was stopped")));
@@ -177,11 +196,40 @@ impl PageStream {
             Ok(fetched) => {
                 self.position = fetched.position(fetched.page.len());
                 self.ended = self.position == Position::End;
+                let rows = fetched.page.len() - fetched.place.yielded_of(&fetched.page);
+                self.meter.count(|stats| {
+                    stats.pages += 1;
+                    stats.rows += rows as u64;
+                });
             }
             Err(_) => self.ended = true,
         }
+        if self.ended {
+            tell_end(span, self.meter.stats(), item.as_ref().err());
+        }
         Poll::Ready(Some(item.map_err(|error| error.with_checkpoint(self.checkpoint()))))
     }
+}
+
+fn walk_span(query: &Query) -> Span {
+    let (meeting, list) = (query.meeting_id(), query.list());
+    warn_span!(
+        "enrolls",
+        meeting,
+        list,
+        pages = Empty,
+        rows = Empty,
+        outcome = Empty,
+        errcode = Empty
+    )
+}
+
+fn tell_end(span: &Span, Stats { pages, rows, .. }: Stats, error: Option<&Error>) {
+    let outcome = if error.is_some() { "error" } else { "end" };
+    let errcode = error.and_then(Error::errcode);
+    span.record("pages", pages).record("rows", rows);
+    span.record("outcome", outcome).record("errcode", errcode);
+    debug!(pages, rows, outcome, errcode, error = error.map(tracing::field::display), "walk ended");
 }
 
 impl Stream for PageStream {

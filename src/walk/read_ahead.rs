@@ -17,6 +17,7 @@ use tokio::{
     sync::{Semaphore, SemaphorePermit, mpsc},
     task::{JoinSet, yield_now},
 };
+use tracing::Instrument;
 
 /// More than fit into any memory, and few enough to be counted.
 const MOST: usize = 1 << 20;
@@ -79,7 +80,7 @@ where
         let (sender, mut items) = mpsc::unbounded_channel();
         // A set of one: dropping it aborts the task.
         let mut task = JoinSet::new();
-        task.spawn(fetch(stream, sender, Arc::clone(&allowance)));
+        task.spawn(fetch(stream, sender, Arc::clone(&allowance)).in_current_span());
         loop {
             allowance.add(1);
             let item = if let Ok(item) = items.try_recv() {

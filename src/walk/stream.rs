@@ -6,14 +6,13 @@
 use std::{
     fmt,
     pin::Pin,
-    sync::Arc,
     task::{Context, Poll, ready},
 };
 
 use futures::{Stream, stream::FusedStream};
 
 use crate::{
-    call::Caller,
+    call::{Caller, Meter, Stats},
     error::Result,
     walk::{Checkpoint, PageStream, checkpoint::Position, pages::Fetched},
     wire::{Enroll, Query},
@@ -49,7 +48,7 @@ pub struct EnrollStream {
 }
 
 impl EnrollStream {
-    pub(crate) fn new(caller: Arc<Caller>, checkpoint: Checkpoint) -> Self {
+    pub(crate) fn new(caller: Caller, checkpoint: Checkpoint) -> Self {
         let (_, position) = checkpoint.clone().into_parts();
         let pages = PageStream::new(caller, checkpoint);
         Self { pages, current: None, yielded: 0, rows: 0, position, failed: false }
@@ -74,6 +73,19 @@ impl EnrollStream {
     #[must_use]
     pub fn query(&self) -> &Query {
         self.pages.query()
+    }
+
+    /// What this walk has done so far, and what it waits for. Its rows are counted exactly.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        let stats = self.pages.stats();
+        Stats { rows: stats.rows - (self.rows - self.yielded) as u64, ..stats }
+    }
+
+    /// The same for another task, which sees a page's rows counted at once.
+    #[must_use]
+    pub fn meter(&self) -> Meter {
+        self.pages.meter()
     }
 
     fn position(&self) -> Position {

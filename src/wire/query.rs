@@ -126,6 +126,14 @@ impl Query {
         }
     }
 
+    /// Which list it is, in a word.
+    pub(crate) fn list(&self) -> &'static str {
+        match self.list {
+            List::Webinar => "webinar",
+            List::Meeting => "meeting",
+        }
+    }
+
     pub(crate) fn filter(&self) -> u8 {
         self.status as u8
     }

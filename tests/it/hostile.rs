@@ -171,14 +171,14 @@ async fn ten_thousand_headers_of_the_simulator_are_refused_too() {
 
 #[tokio::test]
 async fn every_log_line_of_a_walk_over_http_is_free_of_secrets() {
-    crate::secrets::record();
+    crate::log::record();
     let sim =
         Simulator::builder().enrollees(300).fault(fault("status=503@2")).fault(fault("reset@4"));
     let sim = start(sim.fault(fault("broken-row@6")).fault(fault("token-expired@7"))).await;
     let token = sim.access_token();
     let client = builder(&sim).retry(RetryPolicy::new().base(Duration::from_millis(1))).build();
     let rows: Vec<_> = client.unwrap().enrolls(query()).collect().await;
-    let text = crate::secrets::recorded();
+    let text = crate::log::recorded();
     assert_eq!(rows.len(), 300);
     assert!(text.contains("page fetched") && text.contains("trying again"));
     let names: Vec<_> = rows.iter().flatten().map(wecom_enroll::Enroll::nick_name).collect();

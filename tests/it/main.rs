@@ -18,13 +18,16 @@
 mod arguments;
 mod cancel;
 mod faults;
+mod log;
 mod quota;
 mod resume;
 mod rows;
 mod secrets;
+mod stats;
 mod stream;
 mod support;
 mod tokens;
+mod traces;
 mod walk;
 
 #[cfg(all(feature = "blocking", feature = "simulator"))]

@@ -1,23 +1,17 @@
 //! Neither token, secret, cursor nor row ever shows: in errors, in `Debug`, in logs.
 
 use std::{
-    cell::RefCell,
     error::Error as _,
-    fmt::{self, Write as _},
-    sync::{Arc, Mutex, Once},
+    fmt::Write as _,
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
 use futures::StreamExt;
 use serde_json::json;
-use tracing::{
-    Event, Metadata, Subscriber,
-    field::{Field, Visit},
-    span,
-    subscriber::Interest,
-};
 use wecom_enroll::{AccessToken, Client, Error, Query, Reply, Request, Transport};
 
+use crate::log::{record, recorded};
 use crate::support::{Act, Script, errcode, grant, query, row, status};
 
 const TOKEN: &str = "t0ken-that-must-not-show";
@@ -40,70 +34,6 @@ fn told(error: &Error) -> String {
         cause = error.source();
     }
     all
-}
-
-thread_local! {
-    /// What this thread's test has logged, once it asked for that.
-    static LOG: RefCell<Option<String>> = const { RefCell::new(None) };
-}
-
-/// Records everything that this thread logs from now on, at every level, by every crate.
-///
-/// One subscriber for the process: scoped ones of tests side by side disturb each other's caches.
-pub(crate) fn record() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| tracing::subscriber::set_global_default(Recorder).unwrap());
-    LOG.set(Some(String::new()));
-}
-
-pub(crate) fn recorded() -> String {
-    LOG.take().unwrap()
-}
-
-struct Recorder;
-
-fn write(text: fmt::Arguments<'_>) {
-    LOG.with_borrow_mut(|log| {
-        if let Some(log) = log {
-            let _ = log.write_fmt(text);
-        }
-    });
-}
-
-impl Visit for Recorder {
-    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        write(format_args!(" {}={value:?}", field.name()));
-    }
-}
-
-impl Subscriber for Recorder {
-    fn register_callsite(&self, _: &'static Metadata<'static>) -> Interest {
-        Interest::sometimes()
-    }
-
-    fn enabled(&self, _: &Metadata<'_>) -> bool {
-        LOG.with_borrow(Option::is_some)
-    }
-
-    fn new_span(&self, span: &span::Attributes<'_>) -> span::Id {
-        span.record(&mut Self);
-        span::Id::from_u64(1)
-    }
-
-    fn record(&self, _: &span::Id, values: &span::Record<'_>) {
-        values.record(&mut Self);
-    }
-
-    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
-
-    fn event(&self, event: &Event<'_>) {
-        write(format_args!("\n{}", event.metadata().target()));
-        event.record(&mut Self);
-    }
-
-    fn enter(&self, _: &span::Id) {}
-
-    fn exit(&self, _: &span::Id) {}
 }
 
 /// Every way to fail that a reply can bring about, with secrets wherever the server can put them.
@@ -156,7 +86,7 @@ async fn no_error_no_debug_and_no_log_line_shows_a_secret() {
             let client = builder.attempt_timeout(Duration::from_secs(1)).build().unwrap();
             let mut rows = client.enrolls(query()).read_ahead(i % 2);
             let mut pages = client.pages(query());
-            check(&format!("{client:?} {rows:?} {pages:?} {:?}", client.stats()));
+            check(&format!("{client:?} {rows:?} {pages:?} {:?}", rows.meter()));
             while let Some(row) = rows.next().await {
                 check(&format!("{rows:?} {:?}", rows.checkpoint()));
                 match row {
@@ -170,7 +100,9 @@ async fn no_error_no_debug_and_no_log_line_shows_a_secret() {
         }
     }
     let text = recorded();
-    assert!(text.contains("wecom_enroll") && text.contains("trying again"), "it does log");
+    for level in ["TRACE", "DEBUG", "INFO", "WARN"] {
+        assert!(text.contains(&format!("{level} enrolls{{meeting")), "it does log at {level}");
+    }
     check(&text);
 }
 

@@ -99,8 +99,8 @@ impl Tally {
     fn progress(&self) -> String {
         let millis = self.begun.elapsed().as_millis().max(1);
         let speed = u128::from(self.rows - self.earlier) * 1000 / millis;
-        let wait = match self.stats.waiting_for {
-            None => "",
+        let wait = match self.stats.waiting.map(|waiting| waiting.wait) {
+            None | Some(Wait::Reply) => "",
             Some(Wait::Quota) => ", waiting for quota",
             Some(Wait::Backoff) => ", waiting before a retry",
             Some(Wait::Pushback) => ", waiting as the server asked",
