@@ -740,6 +740,33 @@ async fn each_man_page_has_all_options_of_the_help_and_what_no_option_tells() {
 }
 
 #[tokio::test]
+async fn a_retry_and_a_hold_are_one_line_each_and_a_pipe_sees_no_progress() {
+    let sim = Simulator::builder().enrollees(300).fault(fault("status=503@2"));
+    let sim = start(sim.fault(fault("errcode=45009@4")).latency(30 * MS)).await;
+    let url = sim.base_url();
+    let args = ["export", "--base-url", &url, "MEET-1", "--read-ahead", "0", "--pushback", "700ms"];
+    let done = run(&args).await;
+    let told = stderr(&done);
+    let lines: Vec<_> = told.lines().collect();
+    assert_eq!((code(&done), lines.len()), (0, 3), "{told}");
+    let retry = "warning: meeting MEET-1, page 2: the server answered with HTTP status 503; trying again in ";
+    assert!(lines[0].starts_with(retry), "{told}");
+    let held = "warning: meeting MEET-1, page 3: WeCom answered errcode 45009: ";
+    assert!(lines[1].starts_with(held) && lines[1].ends_with("; every call holds for 0.7 s"));
+    assert!(lines[2].starts_with("300 rows, 6 pages, 2 retries; waited "), "{told}");
+    assert!(lines[2].contains("pushback 0.7 s"));
+    assert!(lines.iter().all(|line| !line.contains(char::is_control)), "{told}");
+    // The same without them, and in full.
+    let sim = start(Simulator::builder().fault(fault("status=503@1"))).await;
+    let url = sim.base_url();
+    assert_eq!(stderr(&run(&["export", "--base-url", &url, "M", "-q"]).await), "");
+    let sim = start(Simulator::builder().fault(fault("status=503@1"))).await;
+    let url = sim.base_url();
+    let told = stderr(&run(&["export", "--base-url", &url, "M", "-v"]).await);
+    assert!(told.contains("enrolls{meeting=\"M\" list=\"webinar\"}:call{page=1}"), "{told}");
+}
+
+#[tokio::test]
 async fn rows_reach_a_pipe_while_the_walk_waits() {
     let sim = start(Simulator::builder().enrollees(100).fault(fault("hang@2"))).await;
     let url = sim.base_url();

@@ -22,6 +22,7 @@ mod sketch;
 mod summary;
 mod table;
 mod walks;
+mod warnings;
 mod workbook;
 
 use std::{
@@ -39,7 +40,7 @@ use tracing_subscriber::{
     EnvFilter, filter::filter_fn, fmt, layer::SubscriberExt, util::SubscriberInitExt,
 };
 
-use crate::{lang::Lang, progress::Screen};
+use crate::{lang::Lang, progress::Screen, warnings::Warnings};
 
 /// Streams the enrolment lists of WeCom (企业微信) webinars and meetings, one row at a time.
 #[derive(Parser)]
@@ -157,16 +158,20 @@ fn start_logging(cli: &Cli, screen: &Screen) -> Result<(), Stop> {
         2 => "debug",
         _ => "trace",
     };
-    let directives = set("RUST_LOG").unwrap_or_else(|| format!("warn,wecom_enroll={ours}"));
+    let directives = set("RUST_LOG");
+    let warnings = (cli.verbose == 0 && directives.is_none()).then(|| Warnings(screen.clone()));
+    let directives = directives.unwrap_or_else(|| format!("warn,wecom_enroll={ours}"));
     let filter = EnvFilter::try_new(directives)
         .map_err(|e| Stop::usage(format!("RUST_LOG cannot be read: {e}")))?;
     let lines = fmt::layer()
         .with_writer(screen.clone())
         .with_ansi(io::stderr().is_terminal() && set("NO_COLOR").is_none())
         .log_internal_errors(false);
+    let lines = warnings.is_none().then_some(lines);
     tracing_subscriber::registry()
         .with(filter)
         .with(filter_fn(is_safe))
+        .with(warnings)
         .with(lines)
         .try_init()
         .map_err(|e| Stop::failed(format!("cannot start logging: {e}")))
