@@ -38,6 +38,8 @@ pub enum ErrorKind {
     Row,
     /// A checkpoint that cannot be used.
     Checkpoint,
+    /// What a fleet shares could not be reached, read or written. Only with the feature `redis`.
+    Shared,
 }
 
 /// What went wrong, where, and what can be done.
@@ -202,6 +204,18 @@ impl Error {
         Self::new(ErrorKind::Checkpoint, text)
     }
 
+    /// What the fleet shares is out of reach (`transient`), or does not let us in.
+    #[cfg(feature = "redis")]
+    pub(crate) fn shared(text: &'static str, transient: bool) -> Self {
+        Self::new(ErrorKind::Shared, text).with(|e| e.transient = transient)
+    }
+
+    /// `source` must show no secret.
+    #[cfg(feature = "redis")]
+    pub(crate) fn with_source(self, source: impl StdError + Send + Sync + 'static) -> Self {
+        self.with(|e| e.source = Some(Arc::new(source)))
+    }
+
     pub(crate) fn row(row: BadRow, field: &str) -> Self {
         let at = if field.is_empty() { String::new() } else { format!(" (at `{field}`)") };
         let text = format!("row {} of page {} cannot be decoded{at}", row.index, row.page);
@@ -335,6 +349,8 @@ impl Error {
             (Some(errcode), _) => Some(lookup(errcode).map_or(UNKNOWN_ERRCODE, |e| (e.2, e.3))),
             (_, ErrorKind::Cursor) => Some(CURSOR),
             (_, ErrorKind::Status) if matches!(self.0.status, Some(300..=399)) => Some(REDIRECT),
+            (_, ErrorKind::Shared) if self.0.transient => Some(REDIS_AWAY),
+            (_, ErrorKind::Shared) => Some(REDIS_REFUSES),
             _ => None,
         }
     }
@@ -423,6 +439,17 @@ const CURSOR: Hint = (
 const REDIRECT: Hint = (
     "redirects are never followed; set the base URL to the API's own host",
     "本程序不跟随重定向，请将接口地址改为 API 本身的域名",
+);
+
+const REDIS_AWAY: Hint = (
+    "check that the Redis runs and can be reached from here; then go on from here",
+    "请确认 Redis 正在运行且可从本机访问，然后从此处继续",
+);
+
+const REDIS_REFUSES: Hint = (
+    "check the Redis URL, its user and password, and that this user may use EVALSHA and SCRIPT LOAD on keys that begin \
+     with wecom-enroll:",
+    "请检查 Redis 地址、用户名与密码，并确认该用户可对以 wecom-enroll: 开头的键执行 EVALSHA 与 SCRIPT LOAD",
 );
 
 /// Which errcode is what, from the page of global error codes (developer.work.weixin.qq.com,
@@ -646,7 +673,8 @@ mod tests {
         assert_eq!(codes.len(), entries);
         let is_chinese = |c| ('\u{4e00}'..='\u{9fff}').contains(&c);
         let hints = ERRCODES.iter().map(|entry| (entry.2, entry.3));
-        for (en, zh) in hints.chain([UNKNOWN_ERRCODE, CURSOR, REDIRECT]) {
+        for (en, zh) in hints.chain([UNKNOWN_ERRCODE, CURSOR, REDIRECT, REDIS_AWAY, REDIS_REFUSES])
+        {
             assert!(!en.is_empty() && !en.contains(is_chinese), "{en}");
             assert!(zh.contains(is_chinese) && !zh.contains('\n'), "{zh}");
             assert!(!zh.ends_with('。') && !en.ends_with('.'), "a caller puts it into a line");

@@ -56,6 +56,7 @@
 //! # Features
 //!
 //! - `blocking`: `EnrollStream::into_blocking`, the same rows as an iterator for synchronous code.
+//! - `redis`: [`Redis`], one quota and one token for all processes of a fleet.
 //! - `simulator`: an in-process WeCom on a loopback port, with faults on a script, for tests.
 //! - `cli`: the command line `wecom-enroll`.
 
@@ -93,6 +94,8 @@ pub use wire::SpecialType;
 
 pub use call::Meter;
 pub use call::Quota;
+#[cfg(feature = "redis")]
+pub use call::Redis;
 pub use call::RetryPolicy;
 pub use call::Stats;
 pub use call::Wait;

@@ -6,6 +6,9 @@
 
 mod http;
 mod limiter;
+#[cfg(feature = "redis")]
+#[allow(dead_code, reason = "the shared limiter and token come next")]
+mod redis;
 mod retry;
 mod stats;
 mod token;
@@ -26,6 +29,8 @@ use tokio::{
 use tracing::{Instrument, Span, debug, field::Empty, info, trace, warn, warn_span};
 use url::Url;
 
+#[cfg(feature = "redis")]
+pub use self::redis::Redis;
 pub use http::HttpTransport;
 pub use limiter::Quota;
 pub use retry::RetryPolicy;
