@@ -10,10 +10,12 @@ use std::{
 use url::{Host, Url};
 use zeroize::Zeroizing;
 
+#[cfg(feature = "redis")]
+use crate::call::{Redis, SharedApp, SharedLimiter};
 use crate::{
     call::{
-        AccessToken, Caller, CorpSecret, FixedToken, HttpTransport, Lane, LocalLimiter, Meter,
-        Quota, RetryPolicy, Stats, TokenSource, Transport,
+        AccessToken, App, Caller, CorpSecret, FixedToken, HttpTransport, Lane, Limiter,
+        LocalLimiter, Meter, Quota, RetryPolicy, Stats, TokenSource, Transport,
     },
     error::{Error, Result},
     walk::{Checkpoint, EnrollStream, PageStream},
@@ -202,6 +204,10 @@ pub struct ClientBuilder {
     attempt_timeout: Duration,
     max_body: usize,
     transport: Option<Arc<dyn Transport>>,
+    #[cfg(feature = "redis")]
+    redis: Option<Redis>,
+    #[cfg(feature = "redis")]
+    company: Option<String>,
 }
 
 enum Credentials {
@@ -221,6 +227,10 @@ impl Default for ClientBuilder {
             attempt_timeout: Duration::from_secs(30),
             max_body: 8 << 20,
             transport: None,
+            #[cfg(feature = "redis")]
+            redis: None,
+            #[cfg(feature = "redis")]
+            company: None,
         }
     }
 }
@@ -302,13 +312,27 @@ impl ClientBuilder {
         Self { transport: Some(Arc::new(transport)), ..self }
     }
 
+    /// Shares quota and token with all processes that use this Redis for the same company: see
+    /// [`Redis`]. Default: they are this client's and its clones' own.
+    #[cfg(feature = "redis")]
+    pub fn redis(self, redis: Redis) -> Self {
+        Self { redis: Some(redis), ..self }
+    }
+
+    /// The company whose quota is shared. Default: the corp id; a client that has none, because it
+    /// has an access token or a token source, must be told.
+    #[cfg(feature = "redis")]
+    pub fn company(self, company: impl Into<String>) -> Self {
+        Self { company: Some(company.into()), ..self }
+    }
+
     /// Checks the settings. Sends nothing.
     ///
     /// # Errors
     ///
     /// Of kind `Argument` when credentials are missing or empty, the base URL is none that secrets
-    /// may be sent to, an attempt has no time, the body cap is 0 or above 1 GiB, or the pushback is
-    /// longer than the retry policy accepts.
+    /// may be sent to, an attempt has no time, the body cap is 0 or above 1 GiB, the pushback is
+    /// longer than the retry policy accepts, or a quota is to be shared by an unknown company.
     pub fn build(self) -> Result<Client> {
         let base = base_url(&self.base_url)?;
         if self.attempt_timeout.is_zero() {
@@ -327,19 +351,38 @@ impl ClientBuilder {
             None if is_loopback(&base) => Arc::new(HttpTransport::loopback()?),
             None => Arc::new(HttpTransport::new()?),
         };
-        let lane = |quotas: &[Quota]| Lane {
+        let lane = |limiter: Arc<dyn Limiter>| Lane {
             transport: Arc::clone(&transport),
-            limiter: Arc::new(LocalLimiter::new(quotas)),
+            limiter,
             meter: Meter::default(),
             retry: self.retry.clone(),
             pushback: self.pushback,
             attempt_timeout: self.attempt_timeout,
             max_body: self.max_body,
         };
+        let quotas = if self.quotas.is_empty() { &Quota::WECOM[..] } else { &self.quotas };
+        #[cfg(feature = "redis")]
+        let fleet = fleet(self.redis, self.company, self.credentials.as_ref())?;
+        let limiter: Arc<dyn Limiter> = Arc::new(LocalLimiter::new(quotas));
+        #[cfg(feature = "redis")]
+        let limiter = match &fleet {
+            Some((redis, company)) => Arc::new(SharedLimiter::new(redis.clone(), company, quotas)),
+            None => limiter,
+        };
         let tokens: Arc<dyn TokenSource> = match self.credentials {
             Some(Credentials::Source(source)) => source,
             Some(Credentials::CorpSecret { corp_id, secret }) => {
-                Arc::new(CorpSecret::new(lane(&[Quota::GETTOKEN]), base.clone(), corp_id, secret))
+                // WeCom counts it by IP, not by company.
+                let lane = lane(Arc::new(LocalLimiter::new(&[Quota::GETTOKEN])));
+                let app = App { lane, base: base.clone(), corp_id, secret };
+                #[cfg(feature = "redis")]
+                if let Some((redis, company)) = fleet {
+                    Arc::new(CorpSecret::new(SharedApp::new(app, redis, &company)))
+                } else {
+                    Arc::new(CorpSecret::new(app))
+                }
+                #[cfg(not(feature = "redis"))]
+                Arc::new(CorpSecret::new(app))
             }
             Some(Credentials::Refused(error)) => return Err(error),
             None => {
@@ -348,8 +391,7 @@ impl ClientBuilder {
                 ));
             }
         };
-        let quotas = if self.quotas.is_empty() { &Quota::WECOM[..] } else { &self.quotas };
-        Ok(Client(Arc::new(Caller::new(lane(quotas), tokens, base))))
+        Ok(Client(Arc::new(Caller::new(lane(limiter), tokens, base))))
     }
 }
 
@@ -362,6 +404,29 @@ impl fmt::Debug for ClientBuilder {
             .field("attempt_timeout", &self.attempt_timeout)
             .field("max_body", &self.max_body)
             .finish_non_exhaustive()
+    }
+}
+
+/// The company that a Redis is shared for.
+#[cfg(feature = "redis")]
+fn fleet(
+    redis: Option<Redis>,
+    company: Option<String>,
+    credentials: Option<&Credentials>,
+) -> Result<Option<(Redis, String)>> {
+    let corp_id = match credentials {
+        Some(Credentials::CorpSecret { corp_id, .. }) => Some(corp_id.clone()),
+        _ => None,
+    };
+    match (redis, company.or(corp_id)) {
+        (None, _) => Ok(None),
+        (Some(redis), Some(company)) => match refused("company", &company) {
+            Some(error) => Err(error),
+            None => Ok(Some((redis, company))),
+        },
+        (Some(_), None) => Err(Error::argument(
+            "whose quota is shared is not known: name the company, best by its corp id, with company()",
+        )),
     }
 }
 

@@ -43,8 +43,8 @@ use crate::{
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Quota {
-    calls: NonZeroU32,
-    window: Duration,
+    pub(super) calls: NonZeroU32,
+    pub(super) window: Duration,
 }
 
 impl Quota {
@@ -115,9 +115,16 @@ pub(crate) struct Closed {
     pub(crate) until: Instant,
 }
 
-/// A call's place in a line, where there is one.
+/// What a call has behind it where there is a line.
 #[derive(Debug, Default)]
-pub(crate) struct Turn;
+pub(crate) struct Turn {
+    /// Its place in the line has come.
+    #[cfg(feature = "redis")]
+    pub(crate) waited: bool,
+    /// Leaves to call that came too late to be used.
+    #[cfg(feature = "redis")]
+    pub(crate) late: u32,
+}
 
 /// Not boxed where nobody has to be asked.
 pub(crate) type Taking<'a> = Either<Ready<Result<Taken>>, BoxFuture<'a, Result<Taken>>>;

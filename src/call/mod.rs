@@ -7,7 +7,6 @@
 mod http;
 mod limiter;
 #[cfg(feature = "redis")]
-#[allow(dead_code, reason = "the shared limiter and token come next")]
 mod redis;
 mod retry;
 mod stats;
@@ -38,15 +37,17 @@ pub use stats::{Meter, Stats, Wait, Waiting};
 pub use token::{AccessToken, TokenSource};
 pub use transport::{Reply, Request, Transport};
 
+#[cfg(feature = "redis")]
+pub(crate) use self::redis::{SharedApp, SharedLimiter};
 pub(crate) use limiter::{Limiter, LocalLimiter};
-pub(crate) use token::{CorpSecret, FixedToken};
+pub(crate) use token::{App, CorpSecret, FixedToken};
 
 use crate::{
     call::{
         limiter::{Closed, Turn},
         transport::address,
     },
-    error::{Error, Result},
+    error::{Error, ErrorKind, Result},
     wire::{self, Cursor, Page, Query},
 };
 
@@ -282,7 +283,7 @@ impl Lane {
         tokens: Option<&dyn TokenSource>,
         attempt: u32,
     ) -> Result<Option<AccessToken>> {
-        let mut turn = Turn;
+        let mut turn = Turn::default();
         loop {
             while let Some(closed) = self.limiter.closed() {
                 self.wait(closed, attempt).await;
@@ -326,7 +327,13 @@ impl Lane {
         request: &(impl Fn(Option<&AccessToken>) -> Result<Request> + Send + Sync),
         attempt: u32,
     ) -> Result<Sent> {
-        let token = self.clearance(tokens, attempt).await?;
+        let token = match self.clearance(tokens, attempt).await {
+            // Out of reach for now, and nothing may be sent: as good as an attempt that failed.
+            Err(error) if error.kind() == ErrorKind::Shared && error.is_transient() => {
+                return Ok(Sent { token: None, at: Instant::now(), reply: Err(error) });
+            }
+            cleared => cleared?,
+        };
         let request = request(token.as_ref())?;
         let at = Instant::now();
         self.meter.count(|stats| stats.attempts += 1);

@@ -37,7 +37,7 @@ const MARGIN: Duration = Duration::from_secs(300);
 const MAX_LIFE: Duration = Duration::from_secs(24 * 3600);
 
 /// A refused secret is not sent again for so long: repeated wrong secrets ban the IP (page 90313).
-const DAMPER: Duration = Duration::from_secs(60);
+pub(super) const DAMPER: Duration = Duration::from_secs(60);
 
 /// An access token. It never shows in `Debug`, and its memory is wiped when the last clone is gone.
 ///
@@ -136,16 +136,27 @@ impl TokenSource for FixedToken {
     fn forget(&self, _refused: &AccessToken) {}
 }
 
-/// Corp id and secret of one app: fetches its token, keeps it, and fetches it once for all who wait.
-pub(crate) struct CorpSecret(Arc<App>);
+/// Gives an app a token when there is none at hand: WeCom itself, or what a fleet has in common.
+pub(crate) trait Issuer: Send + Sync + 'static {
+    /// One token, of which nobody else in this process asks for another meanwhile. `refused` is the
+    /// last one that WeCom refused.
+    fn issue(&self, refused: Option<AccessToken>) -> BoxFuture<'_, Result<Issued>>;
+}
+
+#[derive(Clone)]
+pub(crate) struct Issued {
+    pub(super) token: AccessToken,
+    pub(super) stale_at: Instant,
+}
+
+/// Keeps an app's token, and has it issued once for all who wait.
+pub(crate) struct CorpSecret(Arc<Cache>);
 
 /// What the one fetch in flight needs; it outlives whoever began it.
-struct App {
-    lane: Lane,
-    base: Url,
-    corp_id: String,
-    secret: Zeroizing<String>,
+struct Cache {
+    issuer: Box<dyn Issuer>,
     state: Mutex<State>,
+    refused: Mutex<Option<AccessToken>>,
 }
 
 type Fetch = BoxFuture<'static, Result<AccessToken>>;
@@ -154,10 +165,7 @@ enum State {
     Empty,
     /// Weak, so that a fetch nobody waits for any more is dropped.
     Fetching(WeakShared<Fetch>),
-    Granted {
-        token: AccessToken,
-        stale_at: Instant,
-    },
+    Granted(Issued),
     Refused {
         error: Error,
         until: Instant,
@@ -165,17 +173,17 @@ enum State {
 }
 
 impl CorpSecret {
-    pub(crate) fn new(lane: Lane, base: Url, corp_id: String, secret: Zeroizing<String>) -> Self {
-        let state = Mutex::new(State::Empty);
-        Self(Arc::new(App { lane, base, corp_id, secret, state }))
+    pub(crate) fn new(issuer: impl Issuer) -> Self {
+        let (state, refused) = (Mutex::new(State::Empty), Mutex::default());
+        Self(Arc::new(Cache { issuer: Box::new(issuer), state, refused }))
     }
 
     /// The token at hand, or the fetch to wait for.
     fn at_hand(&self) -> Result<Result<AccessToken>, Shared<Fetch>> {
-        let mut state = self.0.state();
+        let mut state = lock(&self.0.state);
         match &*state {
-            State::Granted { token, stale_at } if Instant::now() < *stale_at => {
-                return Ok(Ok(token.clone()));
+            State::Granted(issued) if Instant::now() < issued.stale_at => {
+                return Ok(Ok(issued.token.clone()));
             }
             State::Refused { error, until } if Instant::now() < *until => {
                 return Ok(Err(error.clone()));
@@ -205,49 +213,64 @@ impl TokenSource for CorpSecret {
     }
 
     fn forget(&self, refused: &AccessToken) {
-        let mut state = self.0.state();
-        if matches!(&*state, State::Granted { token, .. } if token == refused) {
+        *lock(&self.0.refused) = Some(refused.clone());
+        let mut state = lock(&self.0.state);
+        if matches!(&*state, State::Granted(issued) if issued.token == *refused) {
             *state = State::Empty;
         }
     }
 }
 
-impl App {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
+impl Cache {
     async fn fetch(self: Arc<Self>) -> Result<AccessToken> {
+        let refused = lock(&self.refused).clone();
+        let issued = self.issuer.issue(refused).await;
+        let mut state = lock(&self.state);
+        *state = match &issued {
+            Ok(issued) => State::Granted(issued.clone()),
+            Err(error) if error.is_auth() => {
+                State::Refused { error: error.clone(), until: Instant::now() + DAMPER }
+            }
+            Err(_) => State::Empty,
+        };
+        issued.map(|issued| issued.token)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Corp id and secret of one app, for which WeCom gives tokens.
+pub(crate) struct App {
+    pub(crate) lane: Lane,
+    pub(crate) base: Url,
+    pub(crate) corp_id: String,
+    pub(crate) secret: Zeroizing<String>,
+}
+
+impl Issuer for App {
+    fn issue(&self, _refused: Option<AccessToken>) -> BoxFuture<'_, Result<Issued>> {
+        self.gettoken().boxed()
+    }
+}
+
+impl App {
+    async fn gettoken(&self) -> Result<Issued> {
         let pairs = [("corpid", &*self.corp_id), ("corpsecret", &**self.secret)];
         let url = address(&self.base, PATH, &pairs);
         let request =
             |_: Option<&AccessToken>| Ok(Request::new(Arc::clone(&url), PATH, self.lane.max_body));
         let nothing_early = None::<fn(&[u8]) -> Option<Begun>>;
         let begun = Instant::now();
-        let granted = self
+        let (grant, _) = self
             .lane
             .call(None, &self.secret, None, request, nothing_early, wire::decode_token)
-            .await;
-        let granted = granted.map(|(grant, _)| {
-            let life = Duration::from_secs(grant.expires_in()).min(MAX_LIFE);
-            let stale_at = begun.checked_add(life.saturating_sub(MARGIN.min(life / 10)));
-            (AccessToken::new(grant.into_token()), stale_at.unwrap_or(begun))
-        });
-        let mut state = self.state();
-        match granted {
-            Ok((token, stale_at)) => {
-                *state = State::Granted { token: token.clone(), stale_at };
-                Ok(token)
-            }
-            Err(error) => {
-                let error = error.while_getting_a_token();
-                *state = State::Empty;
-                if error.is_auth() {
-                    *state =
-                        State::Refused { error: error.clone(), until: Instant::now() + DAMPER };
-                }
-                Err(error)
-            }
-        }
+            .await
+            .map_err(Error::while_getting_a_token)?;
+        let life = Duration::from_secs(grant.expires_in()).min(MAX_LIFE);
+        let stale_at = begun.checked_add(life.saturating_sub(MARGIN.min(life / 10)));
+        let stale_at = stale_at.unwrap_or(begun);
+        Ok(Issued { token: AccessToken::new(grant.into_token()), stale_at })
     }
 }

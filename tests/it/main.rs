@@ -1,7 +1,7 @@
 //! What the library promises, each promise as a sentence.
 //!
 //! Scripted transports run on tokio's paused clock; real sockets and real time only in `http`, in
-//! `cli`, in `doctor`, in `spreadsheets`, in `summary` and in the ignored `soak`.
+//! `cli`, in `doctor`, in `spreadsheets`, in `summary`, in `shared` and in the ignored `soak`.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -42,6 +42,10 @@ mod doctor;
 mod hostile;
 #[cfg(feature = "simulator")]
 mod http;
+#[cfg(all(feature = "redis", feature = "simulator"))]
+mod redis_server;
+#[cfg(all(feature = "redis", feature = "simulator"))]
+mod shared;
 #[cfg(feature = "simulator")]
 mod soak;
 #[cfg(feature = "cli")]

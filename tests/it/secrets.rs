@@ -26,7 +26,7 @@ fn check(what: &str) {
 }
 
 /// All that an error tells, down to the last cause.
-fn told(error: &Error) -> String {
+pub(crate) fn told(error: &Error) -> String {
     let mut all = format!("{error} {error:?} {error:#?} {:?}", error.hint());
     let mut cause = error.source();
     while let Some(error) = cause {

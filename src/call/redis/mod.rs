@@ -3,6 +3,9 @@
 //! All that is asked of it are scripts, each one atomic and bounded in time. An error says whether it
 //! may pass; trying again is up to whoever asked, under the retry policy.
 
+mod limiter;
+mod token;
+
 use std::{
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -20,6 +23,9 @@ use redis::{
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use tokio::time::timeout;
 use url::form_urlencoded::byte_serialize;
+
+pub(crate) use limiter::SharedLimiter;
+pub(crate) use token::SharedApp;
 
 use crate::error::{Error, Result};
 
