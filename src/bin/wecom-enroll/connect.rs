@@ -7,6 +7,8 @@ use std::{
     time::Duration,
 };
 
+#[cfg(feature = "redis")]
+use wecom_enroll::Redis;
 use wecom_enroll::{Client, ClientBuilder, Quota, RetryPolicy, simulator::Simulator};
 
 use crate::Stop;
@@ -60,6 +62,7 @@ impl Connection {
             Credentials::Secret { corp_id, secret } => builder.corp_secret(corp_id, secret),
             Credentials::Token(token) => builder.access_token(token),
         };
+        let builder = fleet(builder)?;
         let builder = match self.base_url {
             Some(url) => builder.base_url(url),
             None => builder,
@@ -93,6 +96,29 @@ impl Credentials {
                  WECOM_ACCESS_TOKEN; or try --demo 1000, which needs none",
             )),
         }
+    }
+}
+
+/// With a Redis in the environment, quota and token are the whole fleet's.
+#[cfg(feature = "redis")]
+fn fleet(builder: ClientBuilder) -> Result<ClientBuilder, Stop> {
+    let Some(url) = variable("WECOM_REDIS_URL")? else { return Ok(builder) };
+    let company = variable("WECOM_CORP_ID")?.ok_or_else(|| {
+        Stop::usage(
+            "WECOM_REDIS_URL is set, but WECOM_CORP_ID is not: it tells whose quota is shared",
+        )
+    })?;
+    Ok(builder.redis(Redis::open(&url)?).company(company))
+}
+
+/// Without the quota of its fleet a process would break it.
+#[cfg(not(feature = "redis"))]
+fn fleet(builder: ClientBuilder) -> Result<ClientBuilder, Stop> {
+    match variable("WECOM_REDIS_URL")? {
+        None => Ok(builder),
+        Some(_) => Err(Stop::usage(
+            "WECOM_REDIS_URL is set, but this program was built without the feature redis",
+        )),
     }
 }
 
