@@ -4,6 +4,7 @@ use std::{env, process::Stdio, time::Duration};
 
 use futures::{StreamExt, TryStreamExt, future::join_all};
 use serde::{Deserialize, Serialize};
+use tempfile::TempDir;
 use tokio::{
     process::{Child, Command},
     time::{Instant, sleep, timeout},
@@ -70,16 +71,21 @@ impl Job {
             .retry(stubborn().base(50 * MS).cap(SECOND))
     }
 
-    /// In a process of its own: this test program, which runs [`process`] only.
+    /// In a process of its own.
     fn spawn(&self) -> Child {
-        Command::new(env::current_exe().unwrap())
+        self.command().spawn().unwrap()
+    }
+
+    /// This test program, which runs [`process`] only.
+    fn command(&self) -> Command {
+        let mut command = Command::new(env::current_exe().unwrap());
+        command
             .args(["--exact", "shared::process", "--ignored", "--nocapture"])
             .env("WECOM_ENROLL_JOB", serde_json::to_string(self).unwrap())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap()
+            .kill_on_drop(true);
+        command
     }
 
     async fn run(&self) -> Done {
@@ -431,4 +437,66 @@ async fn a_client_without_a_corp_id_must_name_its_company() {
     assert!(error.kind() == ErrorKind::Argument && error.to_string().contains("company"));
     assert!(builder().company(" ").build().is_err());
     assert!(builder().company("ww1").build().is_ok());
+}
+
+#[tokio::test]
+async fn tls_works_with_the_systems_roots_and_not_without() {
+    let folder = TempDir::new().unwrap();
+    let [cert, key] = ["cert", "key"].map(|name| folder.path().join(name).display().to_string());
+    let made = Command::new("openssl")
+        .args(
+            "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 1".split(' '),
+        )
+        .args(["-subj", "/CN=redis", "-addext", "subjectAltName=IP:127.0.0.1"])
+        .args(["-addext", "basicConstraints=critical,CA:FALSE", "-out", &cert, "-keyout", &key])
+        .stderr(Stdio::null())
+        .status();
+    assert!(made.await.unwrap().success());
+    let (cert_line, key_line) = (format!("tls-cert-file {cert}"), format!("tls-key-file {key}"));
+    let lines = ["tls-auth-clients no", &*cert_line, &*key_line];
+    let Some(server) = RedisServer::with(&lines).await else { return };
+    let sim = start(Simulator::builder().enrollees(500)).await;
+    let redis = format!("rediss://127.0.0.1:{}", server.port);
+    let job = Job { redis, ..Job::new(&sim, &server) };
+    let trusting = job.command().env("SSL_CERT_FILE", &cert).spawn().unwrap();
+    assert_eq!(done(trusting).await.rows, [500]);
+    let client = job.builder().retry(RetryPolicy::never()).build().unwrap();
+    let error = ids(client.enrolls(Query::webinar("M"))).await.unwrap_err();
+    assert!(error.kind() == ErrorKind::Shared && told(&error).contains("certificate"), "{error:?}");
+}
+
+#[cfg(feature = "cli")]
+#[tokio::test]
+async fn the_command_line_shares_what_its_environment_names_and_waits_for_it_in_vain_with_75() {
+    use crate::cli::{self, EXE, code, finish, stderr};
+    let Some(mut server) = RedisServer::start().await else { return };
+    let sim = start(Simulator::builder().enrollees(1000).latency(20 * MS)).await;
+    let (url, redis, files) = (sim.base_url(), server.url(), TempDir::new().unwrap());
+    let [rows, at] = ["rows.jsonl", "at.json"].map(|name| files.path().join(name));
+    let ask = || {
+        let args = ["export", "--base-url", &url, "--retry-base", "1ms", "M", "-o"];
+        let mut command = cli::command(EXE, &args);
+        command.arg(&rows).arg("--checkpoint").arg(&at).env("WECOM_REDIS_URL", &redis);
+        command
+    };
+    let (done, ()) = futures::join!(finish(ask()), async {
+        until("half of it", || sim.calls().list == 10).await;
+        server.signal("-KILL");
+    });
+    assert_eq!(code(&done), 75, "{}", stderr(&done));
+    assert!(stderr(&done).contains("Redis") && at.exists(), "{}", stderr(&done));
+    let sent = (sim.calls().list, sim.calls().gettoken);
+    assert!(sent.0 <= 12);
+    let again = finish(ask()).await;
+    assert_eq!((code(&again), sim.calls().list, sim.calls().gettoken), (75, sent.0, sent.1));
+    server.kill();
+    server.restart().await;
+    let done = finish(ask()).await;
+    assert_eq!(code(&done), 0, "{}", stderr(&done));
+    assert_eq!(std::fs::read_to_string(&rows).unwrap().lines().count(), 1000);
+    assert_eq!(server.keys().await.len(), 2);
+    let mut nobodys = ask();
+    nobodys.env("WECOM_CORP_ID", "").env("WECOM_CORP_SECRET", "").env("WECOM_ACCESS_TOKEN", "T");
+    let refused = stderr(&finish(nobodys).await);
+    assert!(refused.contains("whose quota"), "{refused}");
 }
