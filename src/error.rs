@@ -36,7 +36,7 @@ pub enum ErrorKind {
     Cursor,
     /// One row could not be decoded. The only kind after which a stream goes on.
     Row,
-    /// A checkpoint that cannot be used.
+    /// A checkpoint that cannot be used, or not be kept.
     Checkpoint,
     /// What a fleet shares could not be reached, read or written. Only with the feature `redis`.
     Shared,
@@ -158,6 +158,19 @@ impl Error {
         let source = Arc::from(source.into());
         Self::new(ErrorKind::Token, "the token source gave no access token")
             .with(|e| e.source = Some(source))
+    }
+
+    /// A position could not be kept or read because of `source`. For a
+    /// [`CheckpointStore`](crate::CheckpointStore) of one's own.
+    pub fn store(source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        let source = Arc::from(source.into());
+        Self::new(ErrorKind::Checkpoint, "the checkpoint store failed")
+            .with(|e| e.source = Some(source))
+    }
+
+    /// The same error in other words.
+    pub(crate) fn saying(self, text: String) -> Self {
+        self.with(|e| e.text = text.into())
     }
 
     pub(crate) fn argument(text: impl Into<Cow<'static, str>>) -> Self {

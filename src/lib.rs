@@ -81,7 +81,9 @@ pub use wire::StatusFilter;
 #[cfg(feature = "blocking")]
 pub use walk::BlockingEnrolls;
 pub use walk::Checkpoint;
+pub use walk::CheckpointStore;
 pub use walk::EnrollStream;
+pub use walk::FileStore;
 pub use walk::PageStream;
 pub use wire::Page;
 

@@ -95,21 +95,21 @@
 //! # Resume after a crash
 //!
 //! For rows that go where no transaction holds them together with the checkpoint, such as a file. First
-//! the rows are made safe, then the checkpoint that stands behind them is written, together with how
-//! much was safe; what was written after it is cut off before the walk goes on. A checkpoint holds the
-//! server's cursor: keep the file like a secret.
+//! the rows are made safe, then the checkpoint that stands behind them is saved, together with how
+//! much was safe; what was written after it is cut off before the walk goes on. A [`FileStore`] saves
+//! it as a whole or not at all, and for its owner only: a checkpoint holds the server's cursor.
 //!
 //! ```
 //! use std::{
 //!     error::Error,
 //!     fs::{self, File},
-//!     io::{ErrorKind, Write},
+//!     io::Write,
 //!     path::Path,
 //! };
 //!
 //! use futures::TryStreamExt;
 //! use serde::{Deserialize, Serialize};
-//! use wecom_enroll::{Checkpoint, Client, Query};
+//! use wecom_enroll::{Checkpoint, CheckpointStore, Client, FileStore, Query};
 //!
 //! #[derive(Serialize, Deserialize)]
 //! struct Saved {
@@ -117,27 +117,18 @@
 //!     length: u64,
 //! }
 //!
-//! fn save(file: &File, checkpoint: Checkpoint, to: &Path) -> Result<(), Box<dyn Error>> {
+//! async fn save(file: &File, checkpoint: Checkpoint, to: &FileStore) -> Result<(), Box<dyn Error>> {
 //!     file.sync_data()?;
 //!     let saved = Saved { checkpoint, length: file.metadata()?.len() };
-//!     // A rename is all or nothing; half a checkpoint would be none.
-//!     let new = to.with_extension("new");
-//!     fs::write(&new, serde_json::to_vec(&saved)?)?;
-//!     Ok(fs::rename(new, to)?)
+//!     Ok(to.save(&saved).await?)
 //! }
 //!
 //! async fn export(client: &Client, dir: &Path) -> Result<(), Box<dyn Error>> {
-//!     let at = dir.join("at.json");
+//!     let at = FileStore::new(dir.join("at.json"));
 //!     let mut file = File::options().create(true).append(true).open(dir.join("ids"))?;
-//!     let (mut rows, length) = match fs::read(&at) {
-//!         Ok(json) => {
-//!             let saved: Saved = serde_json::from_slice(&json)?;
-//!             (client.resume(saved.checkpoint), saved.length)
-//!         }
-//!         Err(error) if error.kind() == ErrorKind::NotFound => {
-//!             (client.enrolls(Query::webinar("MEETINGID1")), 0)
-//!         }
-//!         Err(error) => return Err(error.into()),
+//!     let (mut rows, length) = match at.load::<Saved>().await? {
+//!         Some(saved) => (client.resume(saved.checkpoint), saved.length),
+//!         None => (client.enrolls(Query::webinar("MEETINGID1")), 0),
 //!     };
 //!     file.set_len(length)?;
 //!     let mut written = 0;
@@ -145,10 +136,10 @@
 //!         writeln!(file, "{}", row.enroll_id())?;
 //!         written += 1;
 //!         if written % 70 == 0 {
-//!             save(&file, rows.checkpoint(), &at)?;
+//!             save(&file, rows.checkpoint(), &at).await?;
 //!         }
 //!     }
-//!     save(&file, rows.checkpoint(), &at)
+//!     save(&file, rows.checkpoint(), &at).await
 //! }
 //!
 //! # use wecom_enroll::{RetryPolicy, simulator::Simulator};
@@ -614,4 +605,4 @@
 //! # }
 //! ```
 
-use crate::{Client, Enroll, HttpTransport, PageStream};
+use crate::{Client, Enroll, FileStore, HttpTransport, PageStream};

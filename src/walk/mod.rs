@@ -7,10 +7,13 @@ mod blocking;
 mod checkpoint;
 mod pages;
 mod read_ahead;
+mod store;
 mod stream;
 
 #[cfg(feature = "blocking")]
 pub use blocking::BlockingEnrolls;
 pub use checkpoint::Checkpoint;
 pub use pages::PageStream;
+pub use store::CheckpointStore;
+pub use store::FileStore;
 pub use stream::EnrollStream;

@@ -24,6 +24,7 @@ mod resume;
 mod rows;
 mod secrets;
 mod stats;
+mod store;
 mod stream;
 mod support;
 mod tokens;

@@ -1,23 +1,21 @@
-//! The checkpoint file: how much of the output is good, and where each meeting's walk goes on behind it.
+//! The checkpoint: how much of the output is good, and where each meeting's walk goes on behind it.
 //!
 //! It is written after the rows before it are on disk, and replaced as a whole, so that a process
 //! killed at any moment leaves an output that is at least as long as its checkpoint says. Going on
-//! cuts off what is behind that. It holds cursors, so only its owner may read it.
+//! cuts off what is behind that.
 
-use std::{
-    ffi::OsString,
-    fs::{self, File},
-    io::{self, ErrorKind, Write},
-    path::Path,
-};
+use std::{error::Error as _, fs::File, io, path::Path};
 
 use serde::{Deserialize, Serialize};
-use wecom_enroll::{Checkpoint, Query};
+use serde_json::Value;
+use wecom_enroll::{Checkpoint, CheckpointStore, Error, Query};
 
 use crate::Stop;
 
 /// The version written; another one is refused.
 const VERSION: u32 = 1;
+
+const ANEW: &str = "; move it and the output away to start again";
 
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Saved {
@@ -26,12 +24,6 @@ pub(crate) struct Saved {
     #[serde(flatten)]
     pub(crate) output: Extent,
     pub(crate) meetings: Vec<Meeting>,
-}
-
-/// What every version has.
-#[derive(Deserialize)]
-struct Head {
-    version: u32,
 }
 
 /// What must be the same when going on.
@@ -70,69 +62,50 @@ impl Saved {
         Self { version: VERSION, arguments, output: Extent::default(), meetings }
     }
 
-    /// The checkpoint at `path`, if there is one; of a run with these arguments and queries.
-    pub(crate) fn read(
-        path: &Path,
+    /// The checkpoint in `store`, if there is one; of a run with these arguments and queries. `name`
+    /// tells people which one it is.
+    pub(crate) async fn read(
+        store: &impl CheckpointStore,
+        name: &str,
         wanted: &Arguments,
         queries: &[Query],
     ) -> Result<Option<Self>, Stop> {
-        let name = path.display();
-        let foreign = |why: String| {
-            Stop::failed(format!(
-                "{name} is no checkpoint that can be used: {why}; move it and the output away to start again"
-            ))
+        let foreign = |why: &str| {
+            Stop::failed(format!("{name} is no checkpoint that can be used: {why}{ANEW}"))
         };
-        // serde's texts could show what is in the file; the place is enough.
-        let unreadable = |e: serde_json::Error| {
-            let (line, column) = (e.line(), e.column());
-            foreign(format!("it is cut off or something else (line {line}, column {column})"))
+        let unread = |error: Error| match error.source() {
+            None => Stop::failed(format!("{error}{ANEW}")),
+            Some(_) => error.into(),
         };
-        let text = match fs::read(path) {
-            Ok(text) => text,
-            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
-            Err(e) => return Err(Stop::failed(format!("cannot read the checkpoint {name}: {e}"))),
-        };
-        let Head { version } = serde_json::from_slice(&text).map_err(unreadable)?;
-        if version != VERSION {
-            return Err(foreign(format!("it is of version {version}, not {VERSION}")));
+        let Some(json) = store.load::<Value>().await.map_err(unread)? else { return Ok(None) };
+        if json["version"] != VERSION {
+            let version = &json["version"];
+            return Err(foreign(&format!("it is of version {version}, not {VERSION}")));
         }
-        let saved: Self = serde_json::from_slice(&text).map_err(unreadable)?;
+        // serde's texts could show what is in it.
+        let saved: Self =
+            serde_json::from_value(json).map_err(|_| foreign("it is something else"))?;
         if let Some(differs) = saved.arguments.difference(wanted) {
             return Err(Stop::usage(format!(
                 "the checkpoint {name} is of another export: {differs}; give the same arguments, or another checkpoint"
             )));
         }
         if !saved.meetings.iter().map(|meeting| meeting.position.query()).eq(queries) {
-            return Err(foreign("its positions are not of its meetings".to_owned()));
+            return Err(foreign("its positions are not of its meetings"));
         }
         Ok(Some(saved))
     }
 
-    /// Replaces the file at `path` as a whole. What it tells of must be on disk already.
-    pub(crate) fn write(&self, path: &Path) -> Result<(), Stop> {
-        self.replace(path).map_err(|e| {
-            Stop::failed(format!(
-                "cannot write the checkpoint {}: {e}; the one before it, if any, is good: put this right and run the \
-                 same command again",
-                path.display()
-            ))
+    /// Replaces what is in `store`. What this tells of must be on disk already.
+    pub(crate) async fn write(&self, store: &impl CheckpointStore) -> Result<(), Stop> {
+        store.save(self).await.map_err(|error| {
+            let stop = Stop::from(error);
+            let text = format!(
+                "{}; the one before it, if any, is good: put this right and run the same command again",
+                stop.text
+            );
+            Stop { text, ..stop }
         })
-    }
-
-    fn replace(&self, path: &Path) -> io::Result<()> {
-        let name = path.file_name().ok_or_else(|| io::Error::from(ErrorKind::InvalidInput))?;
-        let folder = folder(path);
-        // One name, so that killed processes leave one file at most. The output's lock protects it.
-        let mut temporary = OsString::from(".");
-        temporary.push(name);
-        temporary.push(".new");
-        let _ = fs::remove_file(folder.join(&temporary));
-        let mut file =
-            tempfile::Builder::new().prefix(&temporary).rand_bytes(0).tempfile_in(folder)?;
-        file.write_all(&serde_json::to_vec(self)?)?;
-        file.as_file().sync_all()?;
-        file.persist(path)?;
-        sync_folder(path)
     }
 }
 

@@ -14,12 +14,15 @@ use std::{
     time::Duration,
 };
 
-use futures::{Stream, StreamExt, stream};
+use futures::{
+    Stream, StreamExt,
+    stream::{self, BoxStream},
+};
 use tokio::time::{Instant, MissedTickBehavior, interval};
-use wecom_enroll::Client;
+use wecom_enroll::{CheckpointStore, Client, FileStore};
 
 use crate::{
-    Stop,
+    Interruption, Stop,
     checkpoint::{Arguments, Saved, folder},
     connect::Connection,
     interruption,
@@ -120,9 +123,13 @@ pub(crate) async fn run(
         page_size,
         meetings,
     };
+    let path = args.checkpoint.as_deref();
+    let store = path.map(FileStore::new);
     // Not yet locked, but it does no harm to go on from a position that another run has just left.
-    let earlier = match &args.checkpoint {
-        Some(path) => Saved::read(path, &arguments, &queries)?,
+    let earlier = match path.zip(store.as_ref()) {
+        Some((path, store)) => {
+            Saved::read(store, &path.display().to_string(), &arguments, &queries).await?
+        }
         None => None,
     };
     let (client, _simulator) = args.connection.open().await?;
@@ -134,31 +141,40 @@ pub(crate) async fn run(
         let start = |query| client.enrolls(query).checkpoint();
         let saved = Saved::new(arguments, queries.into_iter().map(start).collect());
         // At once: it may be that no checkpoint can be written.
-        if let Some(path) = &args.checkpoint {
-            saved.write(path)?;
+        if let Some(store) = &store {
+            saved.write(store).await?;
         }
         saved
     };
-    let mut export = Export::new(output, args.checkpoint, saved, client, screen, lang);
+    let mut export = Export::new(output, store.as_ref(), saved, client, screen, lang);
     if !quiet {
         screen.show(export.earlier, total);
     }
     if export.is_complete() && !quiet {
         screen.say("this export is complete; move the checkpoint away to export anew");
     }
+    // A pipe that nobody reads hangs in a write, and there is nothing to save.
+    let patience = (!export.output.is_file()).then_some(Duration::from_secs(2));
+    let interrupted = interruption(patience)?;
     let walks = export.walks(read_ahead, concurrency);
-    let code = export.run(walks).await?;
+    let signal = export.run(walks, interrupted, |tally| screen.update(&tally)).await?;
     screen.clear();
-    if !quiet {
-        screen.say(&export.tally().summary());
+    if signal.is_some() {
+        let checkpoint =
+            path.map_or("", |_| "; the checkpoint is good: run the same command to go on");
+        screen.say(&format!("interrupted{checkpoint}"));
     }
-    Ok(code)
+    let tally = export.tally();
+    if !quiet {
+        screen.say(&tally.summary());
+    }
+    Ok(signal.unwrap_or(export.outcome.code(tally.bad_rows > 0)))
 }
 
 /// The writer's side: what was written, and what came of the walks.
-struct Export<'a> {
+struct Export<'a, S> {
     output: Output,
-    path: Option<PathBuf>,
+    store: Option<&'a S>,
     saved: Saved,
     client: Client,
     screen: &'a Screen,
@@ -170,10 +186,10 @@ struct Export<'a> {
     outcome: Outcome,
 }
 
-impl<'a> Export<'a> {
+impl<'a, S: CheckpointStore> Export<'a, S> {
     fn new(
         output: Output,
-        path: Option<PathBuf>,
+        store: Option<&'a S>,
         saved: Saved,
         client: Client,
         screen: &'a Screen,
@@ -181,14 +197,14 @@ impl<'a> Export<'a> {
     ) -> Self {
         let earlier = saved.meetings.iter().map(|meeting| meeting.rows).sum();
         let (begun, changed, outcome) = (Instant::now(), false, Outcome::new(lang));
-        Self { output, path, saved, client, screen, begun, earlier, changed, outcome }
+        Self { output, store, saved, client, screen, begun, earlier, changed, outcome }
     }
 
     /// The steps of every meeting that is not at its end.
     ///
     /// Where columns are still to be found, one meeting after the other at first: they are those of
     /// the first that has rows, not of the one that answered first.
-    fn walks(&self, read_ahead: usize, concurrency: usize) -> impl Stream<Item = Step> + use<> {
+    fn walks(&self, read_ahead: usize, concurrency: usize) -> BoxStream<'static, Step> {
         let open = self.saved.meetings.iter().map(|meeting| meeting.position.clone()).enumerate();
         let open = open.filter(|(_, position)| !position.is_end());
         let walk = |(meeting, position)| walk(&self.client, meeting, position, read_ahead);
@@ -216,10 +232,13 @@ impl<'a> Export<'a> {
         self.saved.meetings.iter().all(|meeting| meeting.position.is_end())
     }
 
-    async fn run(&mut self, walks: impl Stream<Item = Step> + Unpin + Send) -> Result<u8, Stop> {
-        // A pipe that nobody reads hangs in a write, and there is nothing to save.
-        let patience = (!self.output.is_file()).then_some(Duration::from_secs(2));
-        let mut interrupted = interruption(patience)?;
+    /// Walks and writes until the end, or until it is interrupted: then with the exit code for that.
+    async fn run(
+        &mut self,
+        walks: impl Stream<Item = Step> + Unpin + Send,
+        mut interrupted: Interruption,
+        mut show: impl FnMut(Tally) + Send,
+    ) -> Result<Option<u8>, Stop> {
         let mut walks = walks.fuse();
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -231,8 +250,8 @@ impl<'a> Export<'a> {
                     None => break,
                 },
                 _ = ticks.tick() => {
-                    self.save()?;
-                    self.screen.update(&self.tally());
+                    self.save().await?;
+                    show(self.tally());
                 }
                 code = &mut interrupted => {
                     signal = code.ok();
@@ -242,16 +261,8 @@ impl<'a> Export<'a> {
         }
         self.output.finish(self.is_complete())?;
         self.changed |= self.output.length() != self.saved.output.length;
-        self.save()?;
-        if signal.is_some() {
-            let checkpoint = self
-                .path
-                .as_ref()
-                .map_or("", |_| "; the checkpoint is good: run the same command to go on");
-            self.screen.say(&format!("interrupted{checkpoint}"));
-        }
-        let bad_rows = self.tally().bad_rows > 0;
-        Ok(signal.unwrap_or(self.outcome.code(bad_rows)))
+        self.save().await?;
+        Ok(signal)
     }
 
     /// Writes a page's rows, then keeps the position behind them.
@@ -285,10 +296,10 @@ impl<'a> Export<'a> {
     }
 
     /// The checkpoint, if there is one and something has changed.
-    fn save(&mut self) -> Result<(), Stop> {
-        if let (Some(path), true) = (&self.path, self.changed) {
+    async fn save(&mut self) -> Result<(), Stop> {
+        if let (Some(store), true) = (self.store, self.changed) {
             self.saved.output = self.output.sync()?;
-            self.saved.write(path)?;
+            self.saved.write(store).await?;
             self.changed = false;
         }
         Ok(())

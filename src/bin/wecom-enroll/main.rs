@@ -34,13 +34,14 @@ use std::{
 };
 
 use clap::{ArgAction, Parser, Subcommand};
+use futures::{FutureExt, future::Shared};
 use tokio::{runtime::Builder, sync::oneshot, time::sleep};
 use tracing::{Level, Metadata};
 use tracing_subscriber::{
     EnvFilter, filter::filter_fn, fmt, layer::SubscriberExt, util::SubscriberInitExt,
 };
 
-use crate::{lang::Lang, progress::Screen, warnings::Warnings};
+use crate::{lang::Lang, progress::Screen, walks::told, warnings::Warnings};
 
 /// Streams the enrolment lists of WeCom (企业微信) webinars and meetings, one row at a time.
 #[derive(Parser)]
@@ -109,10 +110,12 @@ impl Stop {
 
 impl From<wecom_enroll::Error> for Stop {
     fn from(error: wecom_enroll::Error) -> Self {
-        match error.kind() {
-            wecom_enroll::ErrorKind::Argument => Self::usage(error.to_string()),
-            _ => Self::failed(error.to_string()),
-        }
+        let code = match error.kind() {
+            wecom_enroll::ErrorKind::Argument => 2,
+            _ if error.is_transient() => 75,
+            _ => 1,
+        };
+        Self { code, text: told(&error, None) }
     }
 }
 
@@ -196,11 +199,14 @@ pub(crate) fn print(text: &[u8]) -> Result<(), Stop> {
     }
 }
 
+/// Ends with the exit code that says which signal it was.
+pub(crate) type Interruption = Shared<oneshot::Receiver<u8>>;
+
 /// The exit code of the first interruption, when it comes. The second one ends the process at once,
 /// and so does `patience`, for a process that hangs in a write and has nothing to save.
 ///
 /// Signals are waited for in a thread of their own: the one that walks and writes may hang.
-pub(crate) fn interruption(patience: Option<Duration>) -> Result<oneshot::Receiver<u8>, Stop> {
+pub(crate) fn interruption(patience: Option<Duration>) -> Result<Interruption, Stop> {
     let no_signals = |e: io::Error| Stop::failed(format!("no signals: {e}"));
     let runtime = Builder::new_current_thread().enable_all().build().map_err(no_signals)?;
     let entered = runtime.enter();
@@ -219,7 +225,7 @@ pub(crate) fn interruption(patience: Option<Duration>) -> Result<oneshot::Receiv
     };
     let thread = thread::Builder::new().name("signals".into());
     thread.spawn(move || runtime.block_on(wait)).map_err(no_signals)?;
-    Ok(first)
+    Ok(first.shared())
 }
 
 #[cfg(unix)]
