@@ -84,6 +84,10 @@ pub use walk::Checkpoint;
 pub use walk::CheckpointStore;
 pub use walk::EnrollStream;
 pub use walk::FileStore;
+#[cfg(feature = "redis")]
+pub use walk::Fleet;
+#[cfg(feature = "redis")]
+pub use walk::Lease;
 pub use walk::PageStream;
 pub use wire::Page;
 

@@ -5,6 +5,8 @@
 #[cfg(feature = "blocking")]
 mod blocking;
 mod checkpoint;
+#[cfg(feature = "redis")]
+mod fleet;
 mod pages;
 mod read_ahead;
 mod store;
@@ -13,6 +15,10 @@ mod stream;
 #[cfg(feature = "blocking")]
 pub use blocking::BlockingEnrolls;
 pub use checkpoint::Checkpoint;
+#[cfg(feature = "redis")]
+pub use fleet::Fleet;
+#[cfg(feature = "redis")]
+pub use fleet::Lease;
 pub use pages::PageStream;
 pub use store::CheckpointStore;
 pub use store::FileStore;

@@ -53,7 +53,7 @@ pub(crate) fn stderr(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
 }
 
-fn ids(jsonl: &[u8]) -> Vec<String> {
+pub(crate) fn ids(jsonl: &[u8]) -> Vec<String> {
     let row = |line| serde_json::from_str::<Value>(line).unwrap();
     let text = std::str::from_utf8(jsonl).unwrap();
     assert!(text.is_empty() || text.ends_with('\n'));
@@ -87,7 +87,7 @@ impl Files {
     }
 }
 
-fn text(path: &Path) -> &str {
+pub(crate) fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 

@@ -39,6 +39,8 @@ mod cli;
 mod codec;
 #[cfg(feature = "cli")]
 mod doctor;
+#[cfg(all(feature = "redis", feature = "cli"))]
+mod fleet;
 #[cfg(feature = "simulator")]
 mod hostile;
 #[cfg(feature = "simulator")]

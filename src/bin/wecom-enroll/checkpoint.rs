@@ -23,6 +23,9 @@ pub(crate) struct Saved {
     arguments: Arguments,
     #[serde(flatten)]
     pub(crate) output: Extent,
+    /// Which part of a fleet's file the output is.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(crate) part: String,
     pub(crate) meetings: Vec<Meeting>,
 }
 
@@ -59,7 +62,13 @@ impl Saved {
     pub(crate) fn new(arguments: Arguments, positions: Vec<Checkpoint>) -> Self {
         let meeting = |position| Meeting { position, rows: 0, bad_rows: 0, pages: 0 };
         let meetings = positions.into_iter().map(meeting).collect();
-        Self { version: VERSION, arguments, output: Extent::default(), meetings }
+        Self {
+            version: VERSION,
+            arguments,
+            output: Extent::default(),
+            part: String::new(),
+            meetings,
+        }
     }
 
     /// The checkpoint in `store`, if there is one; of a run with these arguments and queries. `name`

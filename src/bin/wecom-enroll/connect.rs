@@ -99,16 +99,24 @@ impl Credentials {
     }
 }
 
-/// With a Redis in the environment, quota and token are the whole fleet's.
+/// The Redis in the environment, and the company for which quota, token and work are shared there.
 #[cfg(feature = "redis")]
-fn fleet(builder: ClientBuilder) -> Result<ClientBuilder, Stop> {
-    let Some(url) = variable("WECOM_REDIS_URL")? else { return Ok(builder) };
+pub(crate) fn shared() -> Result<Option<(Redis, String)>, Stop> {
+    let Some(url) = variable("WECOM_REDIS_URL")? else { return Ok(None) };
     let company = variable("WECOM_CORP_ID")?.ok_or_else(|| {
         Stop::usage(
             "WECOM_REDIS_URL is set, but WECOM_CORP_ID is not: it tells whose quota is shared",
         )
     })?;
-    Ok(builder.redis(Redis::open(&url)?).company(company))
+    Ok(Some((Redis::open(&url)?, company)))
+}
+
+#[cfg(feature = "redis")]
+fn fleet(builder: ClientBuilder) -> Result<ClientBuilder, Stop> {
+    Ok(match shared()? {
+        Some((redis, company)) => builder.redis(redis).company(company),
+        None => builder,
+    })
 }
 
 /// Without the quota of its fleet a process would break it.

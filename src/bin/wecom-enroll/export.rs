@@ -32,13 +32,15 @@ use crate::{
     progress::{Screen, Tally},
     walks::{LOCKED_OUT, Outcome, Step, TICK, bad_row, walk},
 };
+#[cfg(feature = "redis")]
+use crate::{connect::duration, fleet};
 
 /// Stream every enrollee of each meeting to a file or standard output
 #[derive(clap::Args)]
 #[command(after_help = CREDENTIALS)]
 pub(crate) struct Args {
     #[command(flatten)]
-    lists: Lists,
+    pub(crate) lists: Lists,
     /// Output format [default: by the output's extension, else jsonl]
     #[arg(long, value_enum)]
     format: Option<Format>,
@@ -48,18 +50,28 @@ pub(crate) struct Args {
     excel: bool,
     /// Where to write; - is standard output
     #[arg(short, long, value_name = "PATH", default_value = "-")]
-    output: PathBuf,
+    pub(crate) output: PathBuf,
     /// Keep the position in PATH; if PATH exists, go on from there. A finished one ends a new run at
     /// once: move it away to export anew
     #[arg(long, value_name = "PATH")]
     checkpoint: Option<PathBuf>,
+    /// Divide the meetings with every other process of that name on the same Redis. The output is then a
+    /// folder, on storage that all of them share, where each meeting becomes a file of its own; what
+    /// ends in .part is not yet complete. Checkpoints are kept on the Redis
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["checkpoint", "demo"])]
+    fleet: Option<String>,
+    /// How long a process of the fleet may be silent before others go on with its meetings
+    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "15s", requires = "fleet")]
+    #[cfg(feature = "redis")]
+    pub(crate) lease: Duration,
     #[command(flatten)]
-    connection: Connection,
+    pub(crate) connection: Connection,
 }
 
 const CREDENTIALS: &str = "Credentials come from the environment: WECOM_CORP_ID with WECOM_CORP_SECRET, or else \
-    WECOM_ACCESS_TOKEN.\n\nA CSV or workbook has one column a question of the first page that has rows; answers to other \
-    questions stand in the last column, other_answers, as JSON.\n\nWith --excel a text that begins like a formula (= + - @) \
+    WECOM_ACCESS_TOKEN. With WECOM_REDIS_URL, quota and token are those of all processes on that Redis.\n\nA CSV or \
+    workbook has one column a question of the first page that has rows; answers to other questions stand in the last \
+    column, other_answers, as JSON.\n\nWith --excel a text that begins like a formula (= + - @) \
     gets an apostrophe before it, and one of digits, as phone numbers and ids are, a tab, which spreadsheets do not show.";
 
 impl Args {
@@ -71,6 +83,18 @@ impl Args {
                 name(&other)
             ))),
             (format, false) => Ok(format.unwrap_or(Format::Jsonl)),
+        }
+    }
+
+    /// What must be the same when going on.
+    pub(crate) fn arguments(&self, format: Format) -> Arguments {
+        let Lists { meetings, kind, status, page_size, .. } = &self.lists;
+        Arguments {
+            kind: name(kind),
+            status: name(status),
+            format: name(&format),
+            page_size: *page_size,
+            meetings: meetings.clone(),
         }
     }
 
@@ -113,16 +137,18 @@ pub(crate) async fn run(
 ) -> Result<u8, Stop> {
     let queries = args.lists.queries()?;
     let format = args.format()?;
+    if let Some(name) = args.fleet.take() {
+        #[cfg(feature = "redis")]
+        return fleet::run(name, args, queries, format, quiet, lang, screen).await;
+        #[cfg(not(feature = "redis"))]
+        return Err(Stop::usage(format!(
+            "--fleet {name}: this program was built without the feature redis"
+        )));
+    }
     args.check(format)?;
     let total = args.lists.total(args.connection.demo);
-    let Lists { meetings, kind, status, page_size, read_ahead, concurrency } = args.lists;
-    let arguments = Arguments {
-        kind: name(&kind),
-        status: name(&status),
-        format: name(&format),
-        page_size,
-        meetings,
-    };
+    let Lists { read_ahead, concurrency, .. } = args.lists;
+    let arguments = args.arguments(format);
     let path = args.checkpoint.as_deref();
     let store = path.map(FileStore::new);
     // Not yet locked, but it does no harm to go on from a position that another run has just left.
@@ -172,7 +198,7 @@ pub(crate) async fn run(
 }
 
 /// The writer's side: what was written, and what came of the walks.
-struct Export<'a, S> {
+pub(crate) struct Export<'a, S> {
     output: Output,
     store: Option<&'a S>,
     saved: Saved,
@@ -183,11 +209,11 @@ struct Export<'a, S> {
     earlier: u64,
     /// Since the checkpoint was written.
     changed: bool,
-    outcome: Outcome,
+    pub(crate) outcome: Outcome,
 }
 
 impl<'a, S: CheckpointStore> Export<'a, S> {
-    fn new(
+    pub(crate) fn new(
         output: Output,
         store: Option<&'a S>,
         saved: Saved,
@@ -204,7 +230,7 @@ impl<'a, S: CheckpointStore> Export<'a, S> {
     ///
     /// Where columns are still to be found, one meeting after the other at first: they are those of
     /// the first that has rows, not of the one that answered first.
-    fn walks(&self, read_ahead: usize, concurrency: usize) -> BoxStream<'static, Step> {
+    pub(crate) fn walks(&self, read_ahead: usize, concurrency: usize) -> BoxStream<'static, Step> {
         let open = self.saved.meetings.iter().map(|meeting| meeting.position.clone()).enumerate();
         let open = open.filter(|(_, position)| !position.is_end());
         let walk = |(meeting, position)| walk(&self.client, meeting, position, read_ahead);
@@ -228,12 +254,12 @@ impl<'a, S: CheckpointStore> Export<'a, S> {
         steps.boxed()
     }
 
-    fn is_complete(&self) -> bool {
+    pub(crate) fn is_complete(&self) -> bool {
         self.saved.meetings.iter().all(|meeting| meeting.position.is_end())
     }
 
     /// Walks and writes until the end, or until it is interrupted: then with the exit code for that.
-    async fn run(
+    pub(crate) async fn run(
         &mut self,
         walks: impl Stream<Item = Step> + Unpin + Send,
         mut interrupted: Interruption,
@@ -305,7 +331,7 @@ impl<'a, S: CheckpointStore> Export<'a, S> {
         Ok(())
     }
 
-    fn tally(&self) -> Tally {
+    pub(crate) fn tally(&self) -> Tally {
         let mut tally = Tally {
             begun: self.begun,
             rows: 0,

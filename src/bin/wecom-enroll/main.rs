@@ -11,6 +11,8 @@ mod counts;
 mod doctor;
 mod excel;
 mod export;
+#[cfg(feature = "redis")]
+mod fleet;
 mod lang;
 mod lists;
 mod man;

@@ -70,6 +70,13 @@ impl Outcome {
         format!("error: meeting {id} stopped after {rows}{attempts}: {told}")
     }
 
+    /// Adds what the errors of other meetings came to.
+    #[cfg(feature = "redis")]
+    pub(crate) fn merge(&mut self, other: &Self) {
+        self.code = if other.code == 0 || self.code == 1 { self.code } else { other.code };
+        self.locked_out |= other.locked_out;
+    }
+
     /// No token can be had, and every meeting needs one.
     pub(crate) fn is_locked_out(&self) -> bool {
         self.locked_out
