@@ -56,7 +56,7 @@
 //! # Features
 //!
 //! - `blocking`: `EnrollStream::into_blocking`, the same rows as an iterator for synchronous code.
-//! - `redis`: [`Redis`], one quota and one token for all processes of a fleet.
+//! - `redis`: [`Redis`], one quota and one token for all processes of a fleet, and meetings divided among them.
 //! - `simulator`: an in-process WeCom on a loopback port, with faults on a script, for tests.
 //! - `cli`: the command line `wecom-enroll`.
 

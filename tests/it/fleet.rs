@@ -58,12 +58,14 @@ async fn a_meeting_is_one_holders_until_it_is_given_back_or_finished() {
     a.save(&1).await.unwrap();
     a.release().await.unwrap();
     // The next holder goes on where that one was.
+    let begun = Instant::now();
     let a = claim(&fleet, &["A", "B"]).await;
     assert_eq!((a.meeting(), a.load().await.unwrap()), ("A", Some(1)));
     b.finish().await.unwrap();
     drop(a);
     let a = claim(&fleet, &["B", "A"]).await;
     assert_eq!(a.meeting(), "A");
+    assert!(begun.elapsed() < 10 * SEC, "not only when its lease had ended");
     a.finish().await.unwrap();
     assert!(fleet.claim(&["A", "B"]).await.unwrap().is_none());
     assert!(fleet.claim::<&str>(&[]).await.unwrap().is_none());
