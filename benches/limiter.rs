@@ -31,10 +31,14 @@ impl Transport for Endless {
 }
 
 fn client(windows: u64) -> Client {
+    builder(windows).build().unwrap()
+}
+
+fn builder(windows: u64) -> ClientBuilder {
     // As wide as windows get, and never full.
     let quota = |seconds| Quota::new(u32::MAX, Duration::from_secs(seconds)).unwrap();
     let builder = Client::builder().access_token("T").transport(Endless::default());
-    (1..=windows).map(quota).fold(builder, ClientBuilder::quota).build().unwrap()
+    (1..=windows).map(quota).fold(builder, ClientBuilder::quota)
 }
 
 pub(crate) fn bench(c: &mut Criterion) {
@@ -54,20 +58,31 @@ pub(crate) fn bench(c: &mut Criterion) {
     }
     for streams in [10, 100] {
         let client = client(2);
-        group.bench_function(
-            format!("calls of {streams} streams on two threads, windows: 2"),
-            |b| {
-                b.to_async(&runtime).iter(|| async {
-                    let stream = |_| {
-                        let client = client.clone();
-                        tokio::spawn(async move { calls(&client, CALLS / streams).await })
-                    };
-                    (0..streams).map(stream).collect::<FuturesUnordered<_>>().count().await
-                });
-            },
-        );
+        let name = format!("calls of {streams} streams on two threads, windows: 2");
+        group.bench_function(name, |b| b.to_async(&runtime).iter(|| spread(&client, streams)));
+    }
+    #[cfg(feature = "redis")]
+    if let Some(server) = runtime.block_on(crate::redis_server::RedisServer::start()) {
+        // One round trip a permit; many streams have theirs on the way at once.
+        let redis = wecom_enroll::Redis::open(&server.url()).unwrap();
+        let client = builder(2).redis(redis).company("bench").build().unwrap();
+        group.bench_function("shared permits: calls of one stream, windows: 2", |b| {
+            b.to_async(&runtime).iter(|| calls(&client, CALLS));
+        });
+        for streams in [10, 100] {
+            let name = format!("shared permits: calls of {streams} streams on two threads");
+            group.bench_function(name, |b| b.to_async(&runtime).iter(|| spread(&client, streams)));
+        }
     }
     group.finish();
+}
+
+async fn spread(client: &Client, streams: usize) -> usize {
+    let stream = |_| {
+        let client = client.clone();
+        tokio::spawn(async move { calls(&client, CALLS / streams).await })
+    };
+    (0..streams).map(stream).collect::<FuturesUnordered<_>>().count().await
 }
 
 async fn calls(client: &Client, calls: usize) -> usize {

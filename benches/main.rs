@@ -9,6 +9,10 @@ mod end_to_end;
 mod limiter;
 mod owned;
 mod recorded;
+#[cfg(feature = "redis")]
+#[allow(dead_code, reason = "the tests need more of it")]
+#[path = "../tests/it/redis_server.rs"]
+mod redis_server;
 mod walk;
 
 use criterion::{criterion_group, criterion_main};

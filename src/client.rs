@@ -313,7 +313,7 @@ impl ClientBuilder {
     }
 
     /// Shares quota and token with all processes that use this Redis for the same company: see
-    /// [`Redis`]. Default: they are this client's and its clones' own.
+    /// [`fleet`](crate::fleet). Default: they are this client's and its clones' own.
     #[cfg(feature = "redis")]
     pub fn redis(self, redis: Redis) -> Self {
         Self { redis: Some(redis), ..self }

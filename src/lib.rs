@@ -55,16 +55,22 @@
 //!
 //! # Features
 //!
-//! - `blocking`: `EnrollStream::into_blocking`, the same rows as an iterator for synchronous code.
-//! - `redis`: [`Redis`], one quota and one token for all processes of a fleet, and meetings divided among them.
-//! - `simulator`: an in-process WeCom on a loopback port, with faults on a script, for tests.
-//! - `cli`: the command line `wecom-enroll`.
+//! None is on by default. Rust 1.85 is the oldest that must do.
+//!
+//! | feature | brings |
+//! |---|---|
+//! | `blocking` | `EnrollStream::into_blocking`: the same rows as an iterator for synchronous code |
+//! | `redis` | `Redis`: one quota and one token for all processes of a [`fleet`], and meetings divided among them |
+//! | `simulator` | `simulator`: an in-process WeCom on a loopback port, with faults on a script, for tests |
+//! | `cli` | the command line `wecom-enroll`; with `redis`, `export --fleet` |
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod call;
 mod client;
 mod error;
+#[cfg(all(doc, feature = "redis"))]
+pub mod fleet;
 #[cfg(doc)]
 pub mod recipes;
 #[cfg(feature = "simulator")]

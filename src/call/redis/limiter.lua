@@ -44,8 +44,8 @@ if asker ~= 'hold' then
     spare = math.max(spare, from + interval)
   end
   local line, again = time('line', far), time('again', far)
-  -- Who has waited comes before newcomers. A place binds nothing, so that nobody has to wait for
-  -- the dead: once there is room for two, one is a newcomer's.
+  -- Who has waited comes before newcomers. A place binds nothing: once there is room for two,
+  -- one is a newcomer's, because some in the line may be dead.
   local first = asker == 'turn' or math.max(line, again) <= now or spare <= now
   if first and math.max(room, held) <= now then
     for window, due in pairs(paid) do keep(window, due) end

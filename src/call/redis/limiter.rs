@@ -1,8 +1,9 @@
 //! The gate of a fleet: the windows of the local one, kept on a Redis by one atomic script.
 //!
 //! A call that finds room takes one round trip. One that finds none is told when its turn comes and
-//! asks again then, which makes two: a line, in which a place costs nothing and binds nobody, so that
-//! the dead hold up no one, and in which nobody waits for the same moment as another one.
+//! asks again then, which makes two: a line, in which a place costs nothing and binds nobody,
+//! and in which nobody waits for the same moment as another one. Who is sent behind the places of the
+//! dead waits them out, never longer than the longest window.
 //!
 //! Between a leave and its call's arrival at WeCom lies time, more for one process than for another.
 //! Windows are therefore kept a little longer than they are, and a leave that took longer than that to

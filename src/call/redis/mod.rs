@@ -33,7 +33,7 @@ use crate::error::{Error, Result};
 const LIMIT: Duration = Duration::from_secs(5);
 
 /// A Redis (or Valkey) that a fleet shares. Cheap to clone: clones share one connection, which is made
-/// when it is first needed, and again when it is lost.
+/// when it is first needed, and again when it is lost. What is shared stands under [`fleet`](crate::fleet).
 #[derive(Clone)]
 pub struct Redis(Arc<Server>);
 
