@@ -42,9 +42,9 @@
 //!   is not used. So nine tenths of a quota can be used; less of one whose window is shorter than a
 //!   second.
 //! - **Fairness**: whoever finds no room is told when to ask again, each a moment of its own, in the
-//!   order in which they came; newcomers come after them. A place binds nobody: when its owner is gone,
-//!   another one calls, who asks while there is room for two. But who was sent behind places that nobody
-//!   owns any more waits them out: for as long as the line was, and never longer than the longest window.
+//!   order in which they came; newcomers come after them. A place binds nobody: while there is room for
+//!   two, whoever asks calls, because some of those in the line may be gone. Who has long to wait asks
+//!   in between, after a second or a quarter of the wait.
 //! - **Pushback** (45009) holds the process that saw it at once, and the others with their next call.
 //! - **Token**: one process fetches it, the others wait. If it dies meanwhile, another one follows
 //!   within ten seconds. One that WeCom refused is forgotten by the fleet if it is still the one it
@@ -76,7 +76,8 @@
 //!
 //! # How far it goes
 //!
-//! A call that finds room takes one round trip to Redis, one that waits takes two; a process has one
+//! A call that finds room takes one round trip to Redis, one that waits takes two, and more if it waits for
+//! longer than a second; a process has one
 //! connection, over which all its streams ask at once. A permit adds the round trip to a call's own
 //! time, so Redis should stand in the same region as the fleet.
 //!

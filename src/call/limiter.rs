@@ -118,9 +118,9 @@ pub(crate) struct Closed {
 /// What a call has behind it where there is a line.
 #[derive(Debug, Default)]
 pub(crate) struct Turn {
-    /// Its place in the line has come.
+    /// When its place in the line comes.
     #[cfg(feature = "redis")]
-    pub(crate) waited: bool,
+    pub(crate) place: Option<Instant>,
     /// Leaves to call that came too late to be used.
     #[cfg(feature = "redis")]
     pub(crate) late: u32,

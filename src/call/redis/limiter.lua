@@ -4,8 +4,9 @@
 --   CALLS/WINDOW  when the window's next call would be due, had all come evenly
 --   line, again   the next free place for a newcomer, and for one whose turn came and found no room
 --   held, hold    nobody may call before this, and how long that was when it was told
--- ARGV: whether the asker is 'new' or has waited its 'turn', or only tells of a 'hold'; how long it
---   wants all to be held; the longest window; then each window's name, interval and burst.
+-- ARGV: whether the asker is 'new', has a place and is 'early', has waited its 'turn', or only tells of
+--   a 'hold'; how long it wants all to be held; the longest window; then each window's name, interval
+--   and burst.
 -- Returns how long to wait, 0 being leave to call, and whether that is for a hold.
 local clock = redis.call('TIME')
 local now = clock[1] * 1000000 + clock[2]
@@ -44,11 +45,13 @@ if asker ~= 'hold' then
     spare = math.max(spare, from + interval)
   end
   local line, again = time('line', far), time('again', far)
-  -- Who has waited comes before newcomers. A place binds nothing: once there is room for two,
-  -- one is a newcomer's, because some in the line may be dead.
+  -- Who has waited comes first. A place binds nothing: once there is room for two, one is whoever's
+  -- asks, because some in the line may be dead.
   local first = asker == 'turn' or math.max(line, again) <= now or spare <= now
   if first and math.max(room, held) <= now then
     for window, due in pairs(paid) do keep(window, due) end
+  elseif asker == 'early' then
+    wait = 1 -- or more: its place is as it was
   else
     local place = math.max(asker == 'turn' and 0 or line, again, room, held, now)
     keep(asker == 'turn' and 'again' or 'line', place + pace)

@@ -1,9 +1,9 @@
 //! The gate of a fleet: the windows of the local one, kept on a Redis by one atomic script.
 //!
 //! A call that finds room takes one round trip. One that finds none is told when its turn comes and
-//! asks again then, which makes two: a line, in which a place costs nothing and binds nobody,
-//! and in which nobody waits for the same moment as another one. Who is sent behind the places of the
-//! dead waits them out, never longer than the longest window.
+//! asks again then, which makes two: a line, in which a place costs nothing and binds nobody, and in
+//! which nobody waits for the same moment as another one. Those before it may be dead, so who has long
+//! to wait looks now and then whether there is room for it, too.
 //!
 //! Between a leave and its call's arrival at WeCom lies time, more for one process than for another.
 //! Windows are therefore kept a little longer than they are, and a leave that took longer than that to
@@ -34,6 +34,10 @@ static SCRIPT: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("lim
 
 /// So many leaves in a row that came too late to be used end the attempt: Redis is too slow or too far.
 const MOST_LATE: u32 = 3;
+
+/// Who has longer to wait asks after so long, or a quarter of it, whether places before it are
+/// unused. Our choice.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// Pause before Redis is told again to hold all, when it could not be. Our choice.
 const TELL_AGAIN: Duration = Duration::from_secs(1);
@@ -117,12 +121,23 @@ impl Limiter for SharedLimiter {
 impl Gate {
     async fn take(&self, turn: &mut Turn) -> Result<Taken> {
         let asked = Instant::now();
-        let (wait, held) = self.ask(if turn.waited { "turn" } else { "new" }).await?;
+        let asker = match turn.place {
+            None => "new",
+            Some(place) if asked < place => "early",
+            Some(_) => "turn",
+        };
+        let (wait, held) = self.ask(asker).await?;
         let now = Instant::now();
         if !wait.is_zero() {
-            turn.waited = true;
-            let why = if held { Wait::Pushback } else { Wait::Quota };
-            return Ok(Err(Closed { wait: why, until: now + wait }));
+            if asker != "early" {
+                turn.place = Some(now + wait);
+            }
+            let left = turn.place.map_or(wait, |place| place.saturating_duration_since(now));
+            return Ok(Err(if held {
+                Closed { wait: Wait::Pushback, until: now + left }
+            } else {
+                Closed { wait: Wait::Quota, until: now + left.min(LOOK.max(left / 4)) }
+            }));
         }
         if now - asked > self.guard {
             turn.late += 1;
