@@ -47,7 +47,8 @@
 //! - **Every row once, in order**, or an error that carries the [`Checkpoint`] to go on from. An
 //!   empty page does not end a walk, a repeated or missing cursor is an error, and one row that
 //!   cannot be decoded costs only itself.
-//! - **Within the quota** in any sliding window, for all clones of a client, retries included.
+//! - **Within the quota** in any sliding window, for all clones of a client, retries included; with a
+//!   Redis for all processes of a [`fleet`].
 //! - **Cancel safe**: dropping a pending `next()` loses nothing; dropping a stream cancels it.
 //! - **Bounded**: one page in memory, and one more for each page of read-ahead; capped bodies and
 //!   pages, limited attempts, no redirects.

@@ -118,6 +118,27 @@ impl Followed {
 ///
 /// Lazy, fused, and ended by the first error, which carries a checkpoint. Dropping it cancels what
 /// is in flight; dropping a pending `next()` loses nothing.
+///
+/// ```
+/// use futures::TryStreamExt;
+/// use wecom_enroll::Query;
+///
+/// # use wecom_enroll::{Client, simulator::Simulator};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let sim = Simulator::builder().enrollees(120).start().await?;
+/// # let client = Client::builder().access_token(sim.access_token()).base_url(sim.base_url()).build()?;
+/// let mut pages = client.pages(Query::webinar("MEETINGID1")).read_ahead(1);
+/// while let Some(page) = pages.try_next().await? {
+///     let rows: Vec<_> = page.rows().filter_map(Result::ok).collect();
+///     let behind = serde_json::to_string(&pages.checkpoint())?;
+///     // ... write the rows and the checkpoint behind them in one transaction.
+/// #   drop((rows, behind));
+/// }
+/// assert_eq!(pages.stats().rows, 120);
+/// # Ok(())
+/// # }
+/// ```
 #[must_use = "streams do nothing unless polled"]
 pub struct PageStream {
     /// Wrapped, so that who holds a stream may be shared between threads.
@@ -186,10 +207,10 @@ impl PageStream {
         if self.ended {
             return Poll::Ready(None);
         }
-        // An end that was not said is none: its runtime may be gone, and the task with it.
         let span = self.span.get_or_init(|| walk_span(&self.query));
         let _entered = span.enter();
         let item = ready!(self.pages.get_mut().poll_next_unpin(cx));
+        // An end that was not said is none: its runtime may be gone, and the task with it.
         let item =
             item.unwrap_or_else(|| Err(Error::transport("the task that reads ahead was stopped")));
         match &item {

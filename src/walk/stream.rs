@@ -34,6 +34,32 @@ use crate::{
 ///
 /// Dropping a pending `next()`, as `select!` and `timeout` do, loses no row and pays no quota that
 /// was not used: the request in flight stays with the stream. Dropping the stream cancels it.
+///
+/// # Examples
+///
+/// ```
+/// use futures::StreamExt;
+/// use wecom_enroll::{ErrorKind, Query};
+///
+/// # use wecom_enroll::{Client, simulator::Simulator};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let sim = Simulator::builder().enrollees(120).start().await?;
+/// # let client = Client::builder().access_token(sim.access_token()).base_url(sim.base_url()).build()?;
+/// let mut rows = client.enrolls(Query::webinar("MEETINGID1")).read_ahead(1);
+/// let mut seen = 0;
+/// while let Some(row) = rows.next().await {
+///     match row {
+///         Ok(row) => println!("{} {}", row.enroll_id(), row.nick_name()),
+///         Err(error) if error.kind() == ErrorKind::Row => eprintln!("{error}"), // and on
+///         Err(error) => return Err(error.into()), // error.checkpoint() is where to go on
+///     }
+///     seen += 1;
+/// }
+/// assert_eq!(seen, 120);
+/// # Ok(())
+/// # }
+/// ```
 #[must_use = "streams do nothing unless polled"]
 pub struct EnrollStream {
     pages: PageStream,

@@ -120,10 +120,10 @@ impl Limiter for SharedLimiter {
 
 impl Gate {
     async fn take(&self, turn: &mut Turn) -> Result<Taken> {
-        let asked = Instant::now();
+        let begun = Instant::now();
         let asker = match turn.place {
             None => "new",
-            Some(place) if asked < place => "early",
+            Some(place) if begun < place => "early",
             Some(_) => "turn",
         };
         let (wait, held) = self.ask(asker).await?;
@@ -139,7 +139,7 @@ impl Gate {
                 Closed { wait: Wait::Quota, until: now + left.min(LOOK.max(left / 4)) }
             }));
         }
-        if now - asked > self.guard {
+        if now - begun > self.guard {
             turn.late += 1;
             if turn.late == MOST_LATE {
                 return Err(Error::shared(
