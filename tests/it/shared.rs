@@ -183,9 +183,10 @@ async fn who_waits_asks_twice() {
     let client = job.client();
     let walks = (0..4).map(|i| ids(client.enrolls(Query::webinar(format!("M{i}")))));
     assert!(join_all(walks).await.into_iter().all(|ids| ids.unwrap() == expected(1000)));
-    // Eighty calls, of which nearly all wait. A timer that is early or a call that is late costs one more.
+    // Eighty calls, of which nearly all wait. A timer that is early or a leave that is late costs one
+    // more, and on a busy machine many are.
     let scripts = server.scripts().await;
-    assert!((160..=180).contains(&scripts), "{scripts}");
+    assert!((160..=240).contains(&scripts), "{scripts}");
 }
 
 #[tokio::test]
