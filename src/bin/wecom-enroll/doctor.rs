@@ -4,9 +4,11 @@
 //! permission, no such meeting. So the one that stops it shows that those before it are passed. It is
 //! one attempt, because repeated wrong secrets get the IP banned. Rows are counted and never shown.
 
-use std::net::IpAddr;
+use std::{io, net::IpAddr};
 
 use futures::StreamExt;
+use terminal_size::{Width, terminal_size_of};
+use textwrap::{Options, fill};
 use wecom_enroll::{Error, ErrorKind, Page};
 
 use crate::{
@@ -38,6 +40,9 @@ const CHECKS: &str = "Each check is a line on standard output: ok, FAILED with w
     from the environment, as for export, and are not shown; nor are rows.\n\nWithout a MEETINGID the list of a made-up one \
     is asked for: that WeCom refuses no more than this shows that all else is fine.\n\nExit codes: 0 all is well; 1 something \
     is wrong; 2 wrong usage, or no credentials; 75 something that may pass.";
+
+/// As wide as a check's name and mark: a terminal shows the text beside them, a pipe in one line.
+const INDENT: &str = "                      ";
 
 const MADE_UP: &str = "wecom-enroll-doctor";
 
@@ -84,6 +89,12 @@ impl Check {
 /// At once, for the call may take its time.
 fn tell(name: &str, mark: &str, text: &str) -> Result<(), Stop> {
     let line = format!("{name:<13}{mark:<9}{}", clean(text));
+    let line = match terminal_size_of(io::stdout()) {
+        Some((Width(width), _)) => {
+            fill(&line, Options::new(width.into()).subsequent_indent(INDENT))
+        }
+        None => line,
+    };
     print(format!("{}\n", line.trim_end()).as_bytes())
 }
 
