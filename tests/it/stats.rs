@@ -129,6 +129,26 @@ async fn another_task_sees_what_a_walk_waits_for_and_for_how_long() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn where_walks_wait_for_several_things_the_client_tells_the_gravest() {
+    let script = Script::new(|call| match call.number {
+        1 => Act::Reply(Reply::new(503, "").with_pushback(20 * SECOND)),
+        _ => List::of(1).answer(call),
+    });
+    let quota = Quota::new(1, 100 * SECOND).unwrap();
+    let client = script.builder().quota(quota).build().unwrap();
+    let walks = ["M1", "M2"].map(|meeting| client.enrolls(Query::webinar(meeting)));
+    let meters = [walks[0].meter(), walks[1].meter()];
+    let walks = tokio::spawn(join_all(walks.map(StreamExt::count)));
+    sleep(10 * SECOND).await;
+    // The graver one, though the other lasts longer.
+    let [pushback, quota] = meters.map(|meter| meter.stats().waiting.expect("it waits"));
+    assert_eq!((pushback.wait, pushback.left), (Wait::Pushback, Some(10 * SECOND)));
+    assert!(quota.wait == Wait::Quota && quota.left > pushback.left, "{quota:?}");
+    assert_eq!(client.stats().waiting, Some(pushback));
+    assert_eq!((walks.await.unwrap(), client.stats().waiting), (vec![1, 1], None));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_stream_counts_each_row_and_its_meter_those_of_a_page_at_once() {
     let client = List::of(120).script().client();
     let mut rows = client.enrolls(query()).read_ahead(2);
@@ -153,6 +173,7 @@ async fn a_wait_that_was_cancelled_is_none_any_more_but_its_time_counts() {
         let meter = rows.meter();
         timeout(10 * SECOND, rows.next()).await.unwrap_err();
         assert!(meter.stats().waiting.is_some(), "the stream still waits");
+        assert_eq!(meter.stats().pushback_wait, 10 * SECOND, "up to now");
         drop(rows);
         sleep(20 * SECOND).await;
         assert_eq!((meter.stats().waiting, client.stats().waiting), (None, None));
