@@ -767,6 +767,17 @@ async fn a_retry_and_a_hold_are_one_line_each_and_a_pipe_sees_no_progress() {
 }
 
 #[tokio::test]
+async fn what_a_meetings_id_holds_neither_draws_on_the_terminal_nor_breaks_a_line() {
+    let sim = start(Simulator::builder().fault(fault("status=503@1"))).await;
+    let (url, odd) = (sim.base_url(), "M\u{1b}[2J\nwarning: 1\r2");
+    let done = run(&["export", "--base-url", &url, "--retry-base", "1ms", odd]).await;
+    let told = stderr(&done);
+    assert!(told.starts_with("warning: meeting M [2J warning: 1 2, page 1: "), "{told:?}");
+    assert!(told.lines().all(|line| !line.contains(char::is_control)), "{told:?}");
+    assert_eq!((code(&done), told.lines().count()), (0, 2), "{told:?}");
+}
+
+#[tokio::test]
 async fn rows_reach_a_pipe_while_the_walk_waits() {
     let sim = start(Simulator::builder().enrollees(100).fault(fault("hang@2"))).await;
     let url = sim.base_url();
