@@ -182,11 +182,14 @@ async fn who_waits_asks_twice() {
     let job = Job { quota: (40, SECOND), ..Job::new(&sim, &server) };
     let client = job.client();
     let walks = (0..4).map(|i| ids(client.enrolls(Query::webinar(format!("M{i}")))));
+    let begun = Instant::now();
     assert!(join_all(walks).await.into_iter().all(|ids| ids.unwrap() == expected(1000)));
-    // Eighty calls, of which nearly all wait. A timer that is early or a leave that is late costs one
-    // more, and on a busy machine many are.
+    // Eighty calls, of which nearly all wait. Who comes late takes the room of the one behind, which then
+    // asks once more: on a busy machine many are. Were all to wake at once, it would be four times.
     let scripts = server.scripts().await;
-    assert!((160..=240).contains(&scripts), "{scripts}");
+    assert!((160..=300).contains(&scripts), "{scripts}");
+    // Two at once, and the others evenly in windows that are 25 ms longer than they are.
+    assert!(begun.elapsed() >= 2050 * MS, "{:?}", begun.elapsed());
 }
 
 #[tokio::test]
@@ -220,7 +223,7 @@ async fn a_leave_that_comes_too_late_is_not_used() {
     let sim = start(Simulator::builder().enrollees(150)).await;
     let client = Job { quota: (40, SECOND), ..Job::new(&sim, &server) }.client();
     let mut pages = client.pages(Query::webinar("M"));
-    pages.next().await.unwrap().unwrap();
+    timeout(LIMIT, pages.next()).await.expect("in time").unwrap().unwrap();
     let before = server.scripts().await;
     server.signal("-STOP");
     let (page, ()) = futures::join!(pages.next(), async {
