@@ -294,6 +294,22 @@ async fn a_process_that_sleeps_through_its_lease_damages_nothing() {
 }
 
 #[tokio::test]
+async fn a_process_whose_meeting_is_taken_over_while_it_waits_does_not_wait_on() {
+    let sim = Simulator::builder().enrollees(500).fault(fault("hang@1"));
+    let Some(site) = Site::new(sim, 1).await else { return };
+    let waiting = site.spawn(&["--lease", "500ms"]);
+    // Later, it would find out when it saves.
+    site.calls(1).await;
+    let lease = format!("wecom-enroll:{{{}}}:fleet:night:leases", Simulator::CORP_ID);
+    site.server.ask::<u32>(&["HSET", &lease, "M1", "finished"]).await;
+    let begun = Instant::now();
+    let done = ended(waiting).await;
+    assert_eq!(code(&done), 0, "{}", stderr(&done));
+    assert!(stderr(&done).contains("another process has taken it over"), "{}", stderr(&done));
+    assert!(begun.elapsed() < 5 * SEC, "not only when its attempt had timed out");
+}
+
+#[tokio::test]
 async fn a_redis_that_is_away_and_comes_back_empty_costs_no_row() {
     let sim = Simulator::builder().enrollees(1000).latency(100 * MS);
     let Some(mut site) = Site::new(sim, 12).await else { return };
@@ -374,6 +390,9 @@ async fn a_process_that_dies_between_the_file_and_its_mark_loses_nothing() {
     });
     site.server.ask::<u32>(&["HSET", &checkpoints, "M1", &saved.to_string()]).await;
     site.server.ask::<u32>(&["HSET", &lease, "M1", "1 dead"]).await;
+    // And the part of one that died earlier still, of which nothing was saved.
+    let stray = format!("M1.jsonl.{}.part", "a".repeat(32));
+    fs::write(site.output().join(stray), "cut o").unwrap();
     let calls = site.sim.calls().list;
     let done = ended(site.spawn(&[])).await;
     assert_eq!((code(&done), site.sim.calls().list), (0, calls), "{}", stderr(&done));
