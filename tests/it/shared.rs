@@ -236,6 +236,31 @@ async fn a_leave_that_comes_too_late_is_not_used() {
 }
 
 #[tokio::test]
+async fn a_leave_that_was_asked_for_before_a_pushback_is_not_used() {
+    let Some(server) = RedisServer::start().await else { return };
+    let sim = Simulator::builder().enrollees(50).latency(300 * MS);
+    let sim = start(sim.fault(fault("errcode=45009@2"))).await;
+    let (quota, pushback) = ((1200, 60 * SECOND), 2 * SECOND);
+    let client = Job { quota, pushback, ..Job::new(&sim, &server) }.client();
+    let walk = |meeting| timeout(LIMIT, ids(client.enrolls(Query::webinar(meeting))));
+    walk("M0").await.expect("in time").unwrap();
+    let (refused, asked) = futures::join!(walk("M1"), async {
+        until("the call to refuse", || sim.calls().list == 2).await;
+        server.signal("-STOP");
+        let (asked, ()) = futures::join!(walk("M2"), async {
+            sleep(600 * MS).await;
+            server.signal("-CONT");
+            sleep(600 * MS).await;
+            assert_eq!(sim.calls().list, 2);
+        });
+        asked
+    });
+    for ids in [refused, asked] {
+        assert_eq!(ids.expect("in time").unwrap(), expected(50));
+    }
+}
+
+#[tokio::test]
 async fn a_clock_that_was_set_back_locks_nobody_out() {
     let Some(server) = RedisServer::start().await else { return };
     let sim = start(Simulator::builder().enrollees(300)).await;
