@@ -301,12 +301,29 @@ async fn a_process_whose_meeting_is_taken_over_while_it_waits_does_not_wait_on()
     // Later, it would find out when it saves.
     site.calls(1).await;
     let lease = format!("wecom-enroll:{{{}}}:fleet:night:leases", Simulator::CORP_ID);
-    site.server.ask::<u32>(&["HSET", &lease, "M1", "finished"]).await;
+    site.server.ask::<u32>(&["HSET", &lease, "M1", "1 another"]).await;
     let begun = Instant::now();
     let done = ended(waiting).await;
     assert_eq!(code(&done), 0, "{}", stderr(&done));
     assert!(stderr(&done).contains("another process has taken it over"), "{}", stderr(&done));
     assert!(begun.elapsed() < 5 * SEC, "not only when its attempt had timed out");
+    // The other one died at once.
+    site.assert_complete(500);
+}
+
+#[tokio::test]
+async fn a_part_that_somebody_removed_costs_its_meeting_a_new_start_and_no_row() {
+    let sim = Simulator::builder().enrollees(500).latency(50 * MS);
+    let Some(site) = Site::new(sim, 1).await else { return };
+    let process = site.spawn(&[]);
+    site.calls(5).await;
+    for name in names(&site.output()) {
+        fs::remove_file(site.output().join(name)).unwrap();
+    }
+    let done = ended(process).await;
+    assert_eq!(code(&done), 0, "{}", stderr(&done));
+    assert!(stderr(&done).contains("meeting M1 starts anew"), "{}", stderr(&done));
+    site.assert_complete(500);
 }
 
 #[tokio::test]
