@@ -438,6 +438,17 @@ async fn a_meeting_that_fails_is_tried_once_by_each_process_and_keeps_no_other()
 }
 
 #[tokio::test]
+async fn a_process_without_a_token_claims_no_further_meeting() {
+    let sim = Simulator::builder().credentials(Simulator::CORP_ID, "another-secret");
+    let Some(site) = Site::new(sim, 4).await else { return };
+    let done = ended(site.spawn(&["--concurrency", "1"])).await;
+    let told = stderr(&done);
+    assert!(code(&done) > 0 && told.contains("without an access token"), "{told}");
+    assert_eq!(told.matches(" stopped after 0 rows").count(), 1, "{told}");
+    assert_eq!(site.sim.calls().list, 0);
+}
+
+#[tokio::test]
 async fn csv_files_have_their_header_and_odd_meetings_a_file_in_the_folder() {
     let sim = Simulator::builder().enrollees(120).meeting("EMPTY", 0);
     let Some(mut site) = Site::new(sim, 0).await else { return };
