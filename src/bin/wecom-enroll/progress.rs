@@ -261,6 +261,9 @@ mod tests {
         let line = format!("100% {progress}, {why} ");
         // Behind it, there is room for "^C".
         assert!(line.len() + ",000".len() <= 80 - 3, "{line}");
+        // What is cut off where the line is too short comes last.
+        tally.stats.retries = 2;
+        assert_eq!(tally.progress(None), format!("{progress}, 2 retries"));
     }
 
     #[test]
