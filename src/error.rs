@@ -17,6 +17,13 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 type Source = Arc<dyn StdError + Send + Sync>;
 
 /// Where an [`Error`] arose.
+///
+/// ```
+/// use wecom_enroll::{ErrorKind, Query};
+///
+/// let error = Query::webinar("MEETINGID1").page_size(51).unwrap_err();
+/// assert_eq!(error.kind(), ErrorKind::Argument);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {

@@ -14,6 +14,15 @@ use tokio::time::Instant;
 ///
 /// Times go up to now, and are added up where several streams wait at the same time. A time in which
 /// a stream was not polled counts, too, if there was something to wait for.
+///
+/// ```
+/// use wecom_enroll::{Client, Query, Stats};
+///
+/// let client = Client::builder().access_token("TOKEN").build()?;
+/// let rows = client.enrolls(Query::webinar("MEETINGID1"));
+/// assert_eq!(rows.stats(), Stats::default()); // nothing was sent yet
+/// # Ok::<(), wecom_enroll::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
@@ -45,6 +54,16 @@ pub struct Stats {
 }
 
 /// A wait in progress, of a call's attempt.
+///
+/// ```
+/// use wecom_enroll::Waiting;
+///
+/// fn line(Waiting { wait, left, attempt, max_attempts, .. }: &Waiting) -> String {
+///     let left = left.map_or(0, |left| left.as_secs());
+///     format!("{wait}: {left} s, attempt {attempt} of {max_attempts}")
+/// }
+/// # let _ = line;
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Waiting {
@@ -59,6 +78,13 @@ pub struct Waiting {
 }
 
 /// What a stream can wait for. The graver is the greater. `Display` prints one word, as events do.
+///
+/// ```
+/// use wecom_enroll::Wait;
+///
+/// assert!(Wait::Pushback > Wait::Quota);
+/// assert_eq!(Wait::Quota.to_string(), "quota");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Wait {

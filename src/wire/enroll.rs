@@ -307,6 +307,12 @@ open_enum! {
 
 open_enum! {
     /// How an enrolment came about (WeCom's page 98876).
+    ///
+    /// ```
+    /// use wecom_enroll::EnrollSource;
+    ///
+    /// assert_eq!(EnrollSource::from(2), EnrollSource::Import);
+    /// ```
     EnrollSource {
         /// The person enrolled.
         Manual = 1,
@@ -317,6 +323,12 @@ open_enum! {
 
 open_enum! {
     /// How a question is answered (WeCom's page 98876).
+    ///
+    /// ```
+    /// use wecom_enroll::QuestionType;
+    ///
+    /// assert_eq!(QuestionType::from(2), QuestionType::MultipleChoice);
+    /// ```
     QuestionType {
         /// One of several choices.
         SingleChoice = 1,
@@ -329,6 +341,12 @@ open_enum! {
 
 open_enum! {
     /// What a special question asks for (WeCom's page 98876); all of them are short answers.
+    ///
+    /// ```
+    /// use wecom_enroll::SpecialType;
+    ///
+    /// assert_eq!(SpecialType::from(5), SpecialType::Company);
+    /// ```
     SpecialType {
         /// Not a special question.
         None = 1,

@@ -34,6 +34,16 @@ const LIMIT: Duration = Duration::from_secs(5);
 
 /// A Redis (or Valkey) that a fleet shares. Cheap to clone: clones share one connection, which is made
 /// when it is first needed, and again when it is lost. What is shared stands under [`fleet`](crate::fleet).
+///
+/// ```
+/// use wecom_enroll::{Client, Redis};
+///
+/// let redis = Redis::open("rediss://user:password@redis.example.com")?;
+/// let client = Client::builder().corp_secret("CORPID", "SECRET").redis(redis).build()?;
+/// # drop(client);
+/// assert!(Redis::open("http://redis.example.com").is_err());
+/// # Ok::<(), wecom_enroll::Error>(())
+/// ```
 #[derive(Clone)]
 pub struct Redis(Arc<Server>);
 
