@@ -153,7 +153,9 @@ impl Caller {
                 Some(self.begin(query.clone(), cursor, span))
             }
         });
-        let decode = |body: &[u8]| wire::decode_page(body, number);
+        let decode = |body: &[u8], next: Option<&Begun>| {
+            wire::decode_page(body, number, next.map(|next| &next.cursor))
+        };
         let secret = cursor.map_or("", Cursor::as_str);
         let call = self.lane.call(Some(&*self.tokens), secret, begun, request, early, decode);
         match call.instrument(span.clone()).await {
@@ -228,7 +230,7 @@ impl Lane {
         mut begun: Option<Begun>,
         request: impl Fn(Option<&AccessToken>) -> Result<Request> + Send + Sync,
         early: Option<impl Fn(&[u8]) -> Option<Begun> + Send + Sync>,
-        decode: impl Fn(&[u8]) -> Result<T> + Send + Sync,
+        decode: impl Fn(&[u8], Option<&Begun>) -> Result<T> + Send + Sync,
     ) -> Result<(T, Option<Begun>)> {
         let (mut attempt, mut refreshed, mut since, mut next) = (1, false, None, None);
         loop {
@@ -288,17 +290,25 @@ impl Lane {
             while let Some(closed) = self.limiter.closed() {
                 self.wait(closed, attempt).await;
             }
-            let token = match tokens.map(TokenSource::token) {
-                Some(mut token) => Some(match (&mut token).now_or_never() {
-                    Some(at_hand) => at_hand?,
-                    None => self.waiting(Wait::Token, None, attempt, token).await?,
-                }),
+            let token = match tokens {
+                Some(tokens) => Some(self.token(tokens, attempt).await?),
                 None => None,
             };
             match self.limiter.take(&mut turn).await? {
                 Ok(()) => return Ok(token),
                 Err(closed) => self.wait(closed, attempt).await,
             }
+        }
+    }
+
+    async fn token(&self, tokens: &dyn TokenSource, attempt: u32) -> Result<AccessToken> {
+        if let Some(token) = tokens.at_hand() {
+            return Ok(token);
+        }
+        let mut token = tokens.token();
+        match (&mut token).now_or_never() {
+            Some(token) => token,
+            None => self.waiting(Wait::Token, None, attempt, token).await,
         }
     }
 
@@ -349,7 +359,7 @@ impl Lane {
         reply: Result<Reply>,
         early: Option<&(impl Fn(&[u8]) -> Option<Begun> + Send + Sync)>,
         next: &mut Option<Begun>,
-        decode: &(impl Fn(&[u8]) -> Result<T> + Send + Sync),
+        decode: &(impl Fn(&[u8], Option<&Begun>) -> Result<T> + Send + Sync),
     ) -> Result<T> {
         let reply = reply?;
         trace!(?reply, "received");
@@ -369,7 +379,7 @@ impl Lane {
                         next.start().await;
                     }
                 }
-                decode(&body)
+                decode(&body, next.as_ref())
             }
             _ => Err(wire::decode_errcode(&body)
                 .map_or_else(|| Error::http_status(status), |error| error.with_status(status))),

@@ -120,6 +120,12 @@ pub trait TokenSource: Send + Sync + 'static {
     /// stay usable.
     fn token(&self) -> Pin<Box<dyn Future<Output = Result<AccessToken>> + Send + '_>>;
 
+    /// The same without waiting, where it is at hand. Asked first, and then [`token`](Self::token) is not.
+    /// Default: `None`.
+    fn at_hand(&self) -> Option<AccessToken> {
+        None
+    }
+
     /// WeCom refused this token (errcode 40014 or 42001). The next [`token`](Self::token) should be
     /// another one. Compare before forgetting: the refusal may be older than the present token.
     fn forget(&self, refused: &AccessToken);
@@ -131,6 +137,10 @@ pub(crate) struct FixedToken(pub(crate) AccessToken);
 impl TokenSource for FixedToken {
     fn token(&self) -> Pin<Box<dyn Future<Output = Result<AccessToken>> + Send + '_>> {
         Box::pin(async { Ok(self.0.clone()) })
+    }
+
+    fn at_hand(&self) -> Option<AccessToken> {
+        Some(self.0.clone())
     }
 
     fn forget(&self, _refused: &AccessToken) {}
@@ -172,19 +182,28 @@ enum State {
     },
 }
 
+impl State {
+    fn token(&self) -> Option<AccessToken> {
+        match self {
+            Self::Granted(issued) if Instant::now() < issued.stale_at => Some(issued.token.clone()),
+            _ => None,
+        }
+    }
+}
+
 impl CorpSecret {
     pub(crate) fn new(issuer: impl Issuer) -> Self {
         let (state, refused) = (Mutex::new(State::Empty), Mutex::default());
         Self(Arc::new(Cache { issuer: Box::new(issuer), state, refused }))
     }
 
-    /// The token at hand, or the fetch to wait for.
-    fn at_hand(&self) -> Result<Result<AccessToken>, Shared<Fetch>> {
+    /// What is known of the token, or the fetch to wait for.
+    fn known(&self) -> Result<Result<AccessToken>, Shared<Fetch>> {
         let mut state = lock(&self.0.state);
+        if let Some(token) = state.token() {
+            return Ok(Ok(token));
+        }
         match &*state {
-            State::Granted(issued) if Instant::now() < issued.stale_at => {
-                return Ok(Ok(issued.token.clone()));
-            }
             State::Refused { error, until } if Instant::now() < *until => {
                 return Ok(Err(error.clone()));
             }
@@ -205,11 +224,15 @@ impl CorpSecret {
 impl TokenSource for CorpSecret {
     fn token(&self) -> Pin<Box<dyn Future<Output = Result<AccessToken>> + Send + '_>> {
         Box::pin(async {
-            match self.at_hand() {
-                Ok(at_hand) => at_hand,
+            match self.known() {
+                Ok(known) => known,
                 Err(fetch) => fetch.await,
             }
         })
+    }
+
+    fn at_hand(&self) -> Option<AccessToken> {
+        lock(&self.0.state).token()
     }
 
     fn forget(&self, refused: &AccessToken) {
@@ -265,7 +288,9 @@ impl App {
         let begun = Instant::now();
         let (grant, _) = self
             .lane
-            .call(None, &self.secret, None, request, nothing_early, wire::decode_token)
+            .call(None, &self.secret, None, request, nothing_early, |body, _| {
+                wire::decode_token(body)
+            })
             .await
             .map_err(Error::while_getting_a_token)?;
         let life = Duration::from_secs(grant.expires_in()).min(MAX_LIFE);

@@ -5,6 +5,7 @@
 //! costs itself and not its neighbours. Error texts name fields, never values: rows are personal data.
 
 use std::{
+    borrow::Cow,
     fmt::{self, Write as _},
     sync::Arc,
 };
@@ -64,8 +65,8 @@ pub(crate) fn encode(
     Ok(buffer.split().freeze())
 }
 
-/// The page that a reply's body holds.
-pub(crate) fn decode_page(body: &[u8], number: u64) -> Result<Page> {
+/// The page that a reply's body holds. `peeked` is the cursor that its head was seen to hold, if any.
+pub(crate) fn decode_page(body: &[u8], number: u64, peeked: Option<&Cursor>) -> Result<Page> {
     let (body, lossy) = utf8(body)?;
     let mut notes = Notes::new(&body);
     let whole = if lossy { None } else { notes.whole_page() };
@@ -83,7 +84,9 @@ pub(crate) fn decode_page(body: &[u8], number: u64) -> Result<Page> {
     if envelope.errcode != 0 {
         return Err(Error::api(envelope.errcode, tables.text(envelope.errmsg)));
     }
-    let next_cursor = Cursor::new(tables.text(envelope.next_cursor));
+    let next_cursor = tables.text(envelope.next_cursor);
+    let peeked = peeked.filter(|peeked| peeked.as_str() == next_cursor);
+    let next_cursor = peeked.cloned().or_else(|| Cursor::new(next_cursor));
     Ok(Page { tables: Arc::new(tables), number, has_more: envelope.has_more, next_cursor })
 }
 
@@ -183,10 +186,10 @@ pub(super) struct Envelope {
 
 /// What stands before the rows.
 #[derive(Default)]
-pub(super) struct Head {
+pub(super) struct Head<'b> {
     pub(super) errcode: i64,
     pub(super) has_more: bool,
-    pub(super) next_cursor: String,
+    pub(super) next_cursor: Cow<'b, str>,
 }
 
 /// The tables of a page while they are being filled; they get their own body at the end.
@@ -195,15 +198,18 @@ pub(super) struct Notes<'b> {
     pub(super) tables: Tables,
     /// The field being decoded, for the error if that fails.
     pub(super) field: &'static str,
+    /// Whether a text may be something else than a string. Only the fast pass says no.
+    pub(super) careful: bool,
 }
 
 impl<'b> Notes<'b> {
     fn new(body: &'b str) -> Self {
-        Self { body, tables: Tables::default(), field: "" }
+        Self { body, tables: Tables::default(), field: "", careful: true }
     }
 
     /// The fast pass. `None`: something in it is off, tell the rows apart.
     fn whole_page(&mut self) -> Option<Envelope> {
+        self.careful = false;
         let mut json = serde_json::Deserializer::from_str(self.body);
         let envelope = PageSeed { notes: self }.deserialize(&mut json).ok()?;
         json.end().ok()?;
@@ -296,7 +302,7 @@ impl<'b> Notes<'b> {
     }
 
     /// Where `text`, a part of the body, lies.
-    pub(super) fn note_borrowed(&self, text: &str) -> Span {
+    pub(super) fn note_borrowed(&self, text: &[u8]) -> Span {
         Span::new((text.as_ptr() as usize).wrapping_sub(self.body.as_ptr() as usize), text.len())
     }
 

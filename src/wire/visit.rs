@@ -3,7 +3,7 @@
 //! Each seed is its own visitor over [`Notes`]. Absent and null stand for empty, unknown fields are
 //! passed over, and the field being read is remembered for the error.
 
-use std::{fmt, ops::Range};
+use std::{borrow::Cow, fmt, ops::Range};
 
 use serde::{
     Deserialize, Deserializer,
@@ -58,7 +58,7 @@ impl<'de> Visitor<'de> for TextSeed<'_, '_> {
     }
 
     fn visit_borrowed_str<E: Error>(self, s: &'de str) -> Result<Span, E> {
-        Ok(self.notes.note_borrowed(s))
+        Ok(self.notes.note_borrowed(s.as_bytes()))
     }
 
     fn visit_str<E: Error>(self, s: &str) -> Result<Span, E> {
@@ -78,6 +78,49 @@ impl<'de> Visitor<'de> for TextSeed<'_, '_> {
     }
 }
 
+/// A text that is a string, or null; another one is left to the careful pass. As bytes, because their end
+/// is found faster, and the body was checked before.
+pub(super) struct StringSeed<'n, 'b> {
+    notes: &'n mut Notes<'b>,
+}
+
+impl<'de> DeserializeSeed<'de> for StringSeed<'_, '_> {
+    type Value = Span;
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Span, D::Error> {
+        if self.notes.careful {
+            TextSeed { notes: self.notes }.deserialize(json)
+        } else {
+            json.deserialize_option(self)
+        }
+    }
+}
+
+impl<'de> Visitor<'de> for StringSeed<'_, '_> {
+    type Value = Span;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string")
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, json: D) -> Result<Span, D::Error> {
+        json.deserialize_bytes(self)
+    }
+
+    fn visit_borrowed_bytes<E: Error>(self, bytes: &'de [u8]) -> Result<Span, E> {
+        Ok(self.notes.note_borrowed(bytes))
+    }
+
+    fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<Span, E> {
+        // Half a surrogate pair may have been escaped in it.
+        std::str::from_utf8(bytes).map(|text| self.notes.note(text)).map_err(E::custom)
+    }
+
+    fn visit_none<E: Error>(self) -> Result<Span, E> {
+        Ok(Span::default())
+    }
+}
+
 impl<'de> Visitor<'de> for ContentsSeed<'_, '_> {
     type Value = Range<u32>;
 
@@ -87,7 +130,7 @@ impl<'de> Visitor<'de> for ContentsSeed<'_, '_> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Range<u32>, A::Error> {
         let start = narrow(self.notes.tables.contents.len());
-        while let Some(span) = seq.next_element_seed(TextSeed { notes: &mut *self.notes })? {
+        while let Some(span) = seq.next_element_seed(StringSeed { notes: &mut *self.notes })? {
             self.notes.tables.contents.push(span);
         }
         Ok(start..narrow(self.notes.tables.contents.len()))
@@ -255,7 +298,7 @@ impl<'de> Visitor<'de> for AnswerSeed<'_, '_> {
                     answer.contents = map.next_value_seed(ContentsSeed { notes: &mut *notes })?;
                 }
                 AnswerField::Title => {
-                    answer.title = map.next_value_seed(TextSeed { notes: &mut *notes })?;
+                    answer.title = map.next_value_seed(StringSeed { notes: &mut *notes })?;
                 }
                 AnswerField::IsRequired => answer.is_required = map.next_value::<Small>()?.0,
                 AnswerField::QuestionNum => answer.question_num = map.next_value::<Small>()?.0,
@@ -282,12 +325,15 @@ impl<'de> Visitor<'de> for RowSeed<'_, '_> {
         while let Some(field) = map.next_key::<RowField>()? {
             notes.field = field.text();
             let text = match field {
-                RowField::EnrollId => &mut row.enroll_id,
                 RowField::EnrollTime => &mut row.enroll_time,
                 RowField::NickName => &mut row.nick_name,
                 RowField::Userid => &mut row.userid,
                 RowField::TmpOpenid => &mut row.tmp_openid,
                 RowField::EnrollCode => &mut row.enroll_code,
+                RowField::EnrollId => {
+                    row.enroll_id = map.next_value_seed(TextSeed { notes: &mut *notes })?;
+                    continue;
+                }
                 RowField::Source => {
                     row.source = map.next_value::<Small>()?.0;
                     continue;
@@ -305,7 +351,7 @@ impl<'de> Visitor<'de> for RowSeed<'_, '_> {
                     continue;
                 }
             };
-            *text = map.next_value_seed(TextSeed { notes: &mut *notes })?;
+            *text = map.next_value_seed(StringSeed { notes: &mut *notes })?;
         }
         notes.tables.rows.push(row);
         Ok(())
@@ -346,11 +392,11 @@ impl<'de> Visitor<'de> for PageSeed<'_, '_> {
 }
 
 /// The head of a page, up to its rows.
-pub(super) struct HeadSeed<'h> {
-    pub(super) head: &'h mut Head,
+pub(super) struct HeadSeed<'h, 'b> {
+    pub(super) head: &'h mut Head<'b>,
 }
 
-impl<'de> DeserializeSeed<'de> for HeadSeed<'_> {
+impl<'de: 'b, 'b> DeserializeSeed<'de> for HeadSeed<'_, 'b> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<(), D::Error> {
@@ -358,7 +404,7 @@ impl<'de> DeserializeSeed<'de> for HeadSeed<'_> {
     }
 }
 
-impl<'de> Visitor<'de> for HeadSeed<'_> {
+impl<'de: 'b, 'b> Visitor<'de> for HeadSeed<'_, 'b> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -366,11 +412,14 @@ impl<'de> Visitor<'de> for HeadSeed<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        /// Borrowed, if there is nothing to unescape.
+        #[derive(Deserialize)]
+        struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
         while let Some(field) = map.next_key::<PageField>()? {
             match field {
                 PageField::Errcode => self.head.errcode = map.next_value::<Integer>()?.0,
                 PageField::HasMore => self.head.has_more = map.next_value::<Flag>()?.0,
-                PageField::NextCursor => self.head.next_cursor = map.next_value()?,
+                PageField::NextCursor => self.head.next_cursor = map.next_value::<Text<'_>>()?.0,
                 PageField::Rows => break,
                 PageField::Errmsg | PageField::Other => drop(map.next_value::<IgnoredAny>()?),
             }

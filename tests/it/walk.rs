@@ -2,7 +2,7 @@
 
 use futures::{StreamExt, TryStreamExt, stream::FusedStream};
 use serde_json::{Value, json};
-use wecom_enroll::{ErrorKind, Query, Reply, StatusFilter};
+use wecom_enroll::{Enroll, ErrorKind, Query, Reply, StatusFilter};
 
 use crate::support::{Act, List, Script, ids, page, query, row, stubborn};
 
@@ -232,6 +232,33 @@ async fn one_bad_row_costs_neither_its_page_nor_the_pages_behind_it() {
         }
         assert!(items[5].is_err());
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_text_that_is_escaped_or_a_number_or_half_a_surrogate_costs_no_other_row() {
+    let rows = [
+        (r#""\u5f15\"\ud83d\ude00""#, Some("引\"\u{1F600}")),
+        ("null", Some("")),
+        ("7", Some("7")),
+        (r#""\ud800""#, None),
+    ];
+    for of_them in [&rows[..2], &rows[..3], &rows] {
+        let list = of_them.iter().map(|(name, _)| format!(r#"{{"nick_name":{name}}}"#));
+        let body = format!(r#"{{"enroll_list":[{}]}}"#, list.collect::<Vec<_>>().join(","));
+        let script = Script::new(move |_| Act::Reply(Reply::new(200, body.clone())));
+        let items: Vec<_> = script.client().enrolls(query()).collect().await;
+        let names = items.iter().map(|item| item.as_ref().ok().map(Enroll::nick_name));
+        let expected: Vec<_> = of_them.iter().map(|&(_, name)| name).collect();
+        assert_eq!(names.collect::<Vec<_>>(), expected);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_control_character_that_was_not_escaped_is_a_part_of_its_text() {
+    let body = "{\"enroll_list\":[{\"nick_name\":\"a\tb\"}]}";
+    let script = Script::new(move |_| Act::Reply(Reply::new(200, body)));
+    let row = script.client().enrolls(query()).next().await.unwrap().unwrap();
+    assert_eq!(row.nick_name(), "a\tb");
 }
 
 #[tokio::test(start_paused = true)]
