@@ -287,7 +287,7 @@ impl Error {
     }
 
     /// Whether the same call may succeed later: transport faults, HTTP 408, 429 and 5xx, a body cut
-    /// short, errcode -1, 45033 and 45009. All attempts that the retry policy allows have been made.
+    /// short, errcode -1, 45033 and 45009, a Redis that is away. All attempts that the retry policy allows have been made.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         self.0.transient
@@ -352,7 +352,23 @@ impl Error {
         self.0.row.as_ref()
     }
 
-    /// What a person can do about it, where that is known.
+    /// What a person can do about it, where that is known: one sentence, without a full stop.
+    ///
+    /// ```
+    /// # use futures::StreamExt;
+    /// # use wecom_enroll::{Client, Query, simulator::Simulator};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let sim = Simulator::builder().fault("errcode=60020".parse()?).start().await?;
+    /// # let client = Client::builder().access_token(sim.access_token()).base_url(sim.base_url()).build()?;
+    /// # let error = client.enrolls(Query::webinar("M")).next().await.ok_or("no error")?.unwrap_err();
+    /// // Of errcode 60020:
+    /// let hint = error.hint().unwrap_or("this may pass, try again later");
+    /// assert!(hint.contains("add it to the app's trusted IPs in the admin console"));
+    /// assert!(error.hint_zh().is_some_and(|hint| hint.contains("企业可信IP")));
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn hint(&self) -> Option<&'static str> {
         self.both_hints().map(|hint| hint.0)
@@ -365,12 +381,20 @@ impl Error {
     }
 
     fn both_hints(&self) -> Option<Hint> {
-        match (self.0.errcode, self.0.kind) {
-            (Some(errcode), _) => Some(lookup(errcode).map_or(UNKNOWN_ERRCODE, |e| (e.2, e.3))),
-            (_, ErrorKind::Cursor) => Some(CURSOR),
-            (_, ErrorKind::Status) if matches!(self.0.status, Some(300..=399)) => Some(REDIRECT),
-            (_, ErrorKind::Shared) if self.0.transient => Some(REDIS_AWAY),
-            (_, ErrorKind::Shared) => Some(REDIS_REFUSES),
+        let Inner { kind, transient, errcode, status, attempts, .. } = *self.0;
+        if let Some(errcode) = errcode {
+            return Some(lookup(errcode).map_or(UNKNOWN_ERRCODE, |e| (e.2, e.3)));
+        }
+        match (kind, status) {
+            (_, Some(300..=399)) => Some(REDIRECT),
+            (_, Some(407)) => Some(PROXY),
+            (ErrorKind::Cursor, _) => Some(CURSOR),
+            (ErrorKind::Shared, _) => Some(if transient { REDIS_AWAY } else { REDIS_REFUSES }),
+            (ErrorKind::Status | ErrorKind::Decode | ErrorKind::Transport, _) if !transient => {
+                Some(NOT_WECOM)
+            }
+            // A reply of `gettoken`; a source of one's own makes no attempts that we know of.
+            (ErrorKind::Token, _) if !transient && attempts > 0 => Some(NOT_WECOM),
             _ => None,
         }
     }
@@ -446,7 +470,7 @@ type Entry = (&'static [i64], Class, &'static str, &'static str);
 
 /// The code for "registration is not turned on" is not published, so it is among the unknown ones.
 const UNKNOWN_ERRCODE: Hint = (
-    "not an errcode we know: check that registration is turned on for the meeting, else ask WeCom's error query \
+    "not an errcode we know; check that registration is turned on for the meeting, else ask WeCom's error query \
      tool (open.work.weixin.qq.com/devtool/query)",
     "未收录的错误码：请先确认该会议已开启报名，否则请到企业微信错误码查询工具查询（open.work.weixin.qq.com/devtool/query）",
 );
@@ -461,14 +485,25 @@ const REDIRECT: Hint = (
     "本程序不跟随重定向，请将接口地址改为 API 本身的域名",
 );
 
+const PROXY: Hint = (
+    "the proxy wants a user and a password; put them into HTTPS_PROXY, as in http://user:password@host:port",
+    "代理需要用户名与密码，请写入 HTTPS_PROXY，例如 http://user:password@host:port",
+);
+
+const NOT_WECOM: Hint = (
+    "something answered, but perhaps not WeCom; check the base URL, and whether a proxy or a sign-in page stands in \
+     between",
+    "有应答，但可能不是企业微信，请检查接口地址，以及中间是否有代理或登录页面",
+);
+
 const REDIS_AWAY: Hint = (
-    "check that the Redis runs and can be reached from here; then go on from here",
-    "请确认 Redis 正在运行且可从本机访问，然后从此处继续",
+    "check that the Redis runs, can be reached from here, and has memory left; then go on from here",
+    "请确认 Redis 正在运行、可从本机访问且内存充足，然后从此处继续",
 );
 
 const REDIS_REFUSES: Hint = (
-    "check the Redis URL, its user and password, and that this user may use EVALSHA and SCRIPT LOAD on keys that begin \
-     with wecom-enroll:",
+    "the Redis does not do what it is asked; check its URL, user and password, and that this user may use EVALSHA and \
+     SCRIPT LOAD on keys that begin with wecom-enroll:",
     "请检查 Redis 地址、用户名与密码，并确认该用户可对以 wecom-enroll: 开头的键执行 EVALSHA 与 SCRIPT LOAD",
 );
 
@@ -485,13 +520,13 @@ const ERRCODES: &[Entry] = &[
     (
         &[45009],
         Class::Throttled,
-        "the call quota is used up; the block lasts as long as the window that was exceeded, a minute or an hour",
-        "接口调用次数已达上限，请等待一分钟或一小时（视超出的频率限制而定）后再试",
+        "the call quota is used up; wait as long as the window that was exceeded, a minute or an hour, and ask for a smaller quota",
+        "接口调用次数已达上限，请等待一分钟或一小时（视超出的频率限制而定）后再试，并调低本程序的频率限制",
     ),
     (
         &[40014, 42001],
         Class::Token,
-        "the access token is refused, even after a refresh: check that it belongs to this app and corp; a fixed token lasts two hours at most, so get a new one or use corp id and secret",
+        "the access token is refused, even after a refresh; check that it belongs to this app and corp; a fixed token lasts two hours at most, so get a new one or use corp id and secret",
         "access_token 无效，刷新后仍被拒绝：请确认它属于本企业的本应用；固定的 access_token 最多两小时有效，请重新获取，或改用 corpid 与 secret",
     ),
     (
@@ -509,8 +544,8 @@ const ERRCODES: &[Entry] = &[
     (
         &[40091],
         Class::Auth,
-        "the secret is wrong; perhaps it is another corp's",
-        "secret 有误，可能属于另一个企业，请在管理后台核对",
+        "the secret is wrong; check in the admin console that it is this corp's and this app's",
+        "secret 有误，请在管理后台核对它是否属于本企业的本应用",
     ),
     (
         &[41001],
@@ -518,8 +553,8 @@ const ERRCODES: &[Entry] = &[
         "no access token was sent; check the token source",
         "请求中没有 access_token，请检查其来源",
     ),
-    (&[41002], Class::Auth, "no corp id was sent", "请求中没有 corpid，请先设置"),
-    (&[41004], Class::Auth, "no secret was sent", "请求中没有 secret，请先设置"),
+    (&[41002], Class::Auth, "no corp id was sent; set it", "请求中没有 corpid，请先设置"),
+    (&[41004], Class::Auth, "no secret was sent; set it", "请求中没有 secret，请先设置"),
     (
         &[48001, 48002],
         Class::Auth,
@@ -529,13 +564,13 @@ const ERRCODES: &[Entry] = &[
     (
         &[48004],
         Class::Auth,
-        "the app's authorisation is no longer valid",
-        "应用的授权已失效，请重新授权",
+        "the app's authorisation is no longer valid; have an administrator of the corp renew it",
+        "应用的授权已失效，请由企业管理员重新授权",
     ),
     (
         &[50002],
         Class::Auth,
-        "the app's visible range does not cover this",
+        "the app's visible range does not cover this; widen it in the admin console",
         "超出应用的可见范围，请在管理后台调整",
     ),
     (
@@ -553,7 +588,7 @@ const ERRCODES: &[Entry] = &[
     (
         &[60011],
         Class::Auth,
-        "the app's visible range does not cover this member",
+        "the app's visible range does not cover this member; widen it in the admin console",
         "该成员不在应用的可见范围内，请在管理后台调整",
     ),
     (
@@ -565,31 +600,31 @@ const ERRCODES: &[Entry] = &[
     (
         &[301_002],
         Class::Auth,
-        "the access token belongs to another app",
-        "access_token 属于另一个应用，请使用本应用的 secret",
+        "the access token belongs to another app; use the secret of the app that created the meeting",
+        "access_token 属于另一个应用，请使用创建该会议的应用的 secret",
     ),
     (
         &[301_007],
         Class::Auth,
-        "the corp is unavailable or disbanded",
+        "the corp is unavailable or disbanded; ask its administrator",
         "企业不可用或已解散，请联系企业管理员",
     ),
     (
         &[400_028, 680_106],
         Class::Auth,
-        "the corp's meeting app is switched off",
+        "the corp's meeting app is switched off; enable it in the admin console",
         "企业的“会议”应用已关闭，请在管理后台启用",
     ),
     (
         &[400_226, 770_005],
         Class::Auth,
-        "the advanced meeting feature is not enabled for this corp",
+        "the advanced meeting feature is not enabled for this corp; buy or enable it",
         "企业未开通会议高级功能，请先购买或开通",
     ),
     (
         &[770_001],
         Class::Auth,
-        "the quota of the advanced meeting feature is used up",
+        "the quota of the advanced meeting feature is used up; buy more of it",
         "会议高级功能的额度不足，请先增购",
     ),
     (
@@ -640,12 +675,17 @@ const ERRCODES: &[Entry] = &[
         "the meeting id is wrong; check its spelling, and that this app created the meeting",
         "会议 ID 有误，请检查拼写，并确认会议由本应用创建",
     ),
-    (&[400_041], Class::Request, "the meeting was cancelled", "会议已被取消，请换一个会议 ID"),
+    (
+        &[400_041],
+        Class::Request,
+        "the meeting was cancelled; give the id of another one",
+        "会议已被取消，请换一个会议 ID",
+    ),
     (
         &[400_218, 400_219, 730_007],
         Class::Request,
-        "this needs the professional edition",
-        "此功能需要企业微信专业版，请先升级",
+        "this needs WeCom's professional edition; upgrade the corp or the organiser's account",
+        "此功能需要企业微信专业版，请先升级企业或组织者的账号",
     ),
     (
         &[701_101],
@@ -665,18 +705,23 @@ const ERRCODES: &[Entry] = &[
         "another app created this meeting; use that app's secret",
         "会议由另一个应用创建，请使用那个应用的 secret",
     ),
-    (&[730_008], Class::Request, "the meeting was deleted", "会议已被删除，请换一个会议 ID"),
+    (
+        &[730_008],
+        Class::Request,
+        "the meeting was deleted; give the id of another one",
+        "会议已被删除，请换一个会议 ID",
+    ),
     (
         &[730_010],
         Class::Request,
-        "the meeting was not created through the API; only such meetings can be read",
-        "会议不是通过接口创建的，只能读取通过接口创建的会议",
+        "the meeting was not created through the API; give the id of one that was, by this app",
+        "会议不是通过接口创建的，请改用由本应用通过接口创建的会议的 ID",
     ),
     (
         &[730_011],
         Class::Request,
-        "the meeting was not created through the API, or its type is not supported",
-        "会议不是通过接口创建的，或类型不受支持",
+        "the meeting was not created through the API, or its type is not supported; give the id of a webinar or meeting that this app created, and check which list it is asked for in",
+        "会议不是通过接口创建的，或类型不受支持，请改用由本应用创建的网络研讨会或会议的 ID，并确认选对了列表",
     ),
 ];
 
@@ -693,10 +738,10 @@ mod tests {
         assert_eq!(codes.len(), entries);
         let is_chinese = |c| ('\u{4e00}'..='\u{9fff}').contains(&c);
         let hints = ERRCODES.iter().map(|entry| (entry.2, entry.3));
-        for (en, zh) in hints.chain([UNKNOWN_ERRCODE, CURSOR, REDIRECT, REDIS_AWAY, REDIS_REFUSES])
-        {
-            assert!(!en.is_empty() && !en.contains(is_chinese), "{en}");
-            assert!(zh.contains(is_chinese) && !zh.contains('\n'), "{zh}");
+        let others = [CURSOR, REDIRECT, PROXY, NOT_WECOM, REDIS_AWAY, REDIS_REFUSES];
+        for (en, zh) in hints.chain(others).chain([UNKNOWN_ERRCODE]) {
+            assert!(en.contains("; ") && !en.contains(is_chinese), "what to do comes last: {en}");
+            assert!(zh.contains('请') && !zh.contains('\n'), "{zh}");
             assert!(!zh.ends_with('。') && !en.ends_with('.'), "a caller puts it into a line");
         }
     }
@@ -718,9 +763,10 @@ mod tests {
         assert_eq!(unknown.hint_zh(), Some(UNKNOWN_ERRCODE.1));
         assert_eq!(Error::http_status(302).hint_zh(), Some(REDIRECT.1));
         assert_eq!(Error::cursor("").hint_zh(), Some(CURSOR.1));
-        assert_eq!(
-            (Error::http_status(404).hint(), Error::http_status(404).hint_zh()),
-            (None, None)
-        );
+        assert_eq!(Error::http_status(404).hint(), Some(NOT_WECOM.0));
+        assert_eq!(Error::http_status(407).hint(), Some(PROXY.0));
+        assert_eq!(Error::decode("").hint_zh(), Some(NOT_WECOM.1));
+        // They may pass, and then there is nothing to do but to wait.
+        assert_eq!((Error::http_status(503).hint(), Error::cut_short().hint()), (None, None));
     }
 }

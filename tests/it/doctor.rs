@@ -9,8 +9,8 @@ use crate::{
     http::{fault, start},
 };
 
-const CHECKS: [&str; 6] =
-    ["credentials", "connection", "token", "trusted IP", "permission", "meeting"];
+const CHECKS: [&str; 7] =
+    ["credentials", "connection", "quota", "token", "trusted IP", "permission", "meeting"];
 
 /// What each line says behind the name of its check, which are always the same.
 fn told(done: &Output) -> Vec<String> {
@@ -52,7 +52,7 @@ async fn all_is_well_and_a_page_of_one_row_is_counted_and_not_shown() {
         let told = told(&done);
         assert_eq!((code(&done), &*stderr(&done)), (0, ""));
         assert!(told.iter().all(|line| line.starts_with("ok ")), "{told:?}");
-        assert_eq!(told[5], format!("ok       a page was read: {wanted}"));
+        assert_eq!(told[6], format!("ok       a page was read: {wanted}"));
     }
     let (done, sim) = doctor(Simulator::builder(), &["M"]).await;
     assert_eq!((code(&done), sim.calls().list, sim.calls().gettoken), (0, 1, 1));
@@ -65,8 +65,8 @@ async fn without_a_meeting_all_but_its_list_is_checked() {
         let (done, _sim) = doctor(Simulator::builder().fault(fault(spec)), &[]).await;
         let told = told(&done);
         assert_eq!(code(&done), 0, "{told:?}");
-        assert!(told[..5].iter().all(|line| line.starts_with("ok ")), "{told:?}");
-        assert!(told[5].starts_with("skipped ") && told[5].contains(wanted), "{told:?}");
+        assert!(told[..6].iter().all(|line| line.starts_with("ok ")), "{told:?}");
+        assert!(told[6].starts_with("skipped ") && told[6].contains(wanted), "{told:?}");
     }
     let (done, _sim) = doctor(Simulator::builder().fault(fault("errcode=48002")), &[]).await;
     assert_eq!((code(&done), blamed(&done).0), (1, "permission"));
@@ -81,14 +81,18 @@ async fn each_fault_is_blamed_on_its_check_and_told_with_what_to_do() {
         ("token-invalid", 1, "token", "access token is refused"),
         ("errcode=60020", 1, "trusted IP", "public IP is 127.0.0.1; "),
         ("errcode=60020", 1, "trusted IP", "takes effect after a minute"),
+        ("gettoken:errcode=60020", 1, "trusted IP", "takes effect after a minute"),
         ("errcode=48002", 1, "permission", "callable apps"),
         ("errcode=400028", 1, "permission", "switched off"),
         ("errcode=90602", 1, "meeting", "check its spelling"),
         ("errcode=1234567", 1, "meeting", "registration is turned on"),
-        ("errcode=45009", 75, "connection", "quota is used up"),
-        ("gettoken:errcode=-1", 75, "connection", "busy"),
+        ("errcode=45009", 75, "quota", "quota is used up"),
+        ("gettoken:errcode=-1", 75, "quota", "busy"),
         ("status=503", 75, "connection", "this may pass"),
-        ("gettoken:status=404", 1, "connection", "404"),
+        ("gettoken:status=404", 1, "connection", "perhaps not WeCom"),
+        ("status=200", 1, "connection", "perhaps not WeCom"),
+        ("gettoken:status=200", 1, "connection", "perhaps not WeCom"),
+        ("status=407", 1, "connection", "user and a password"),
         ("hang", 75, "connection", "within 300ms"),
         ("redirect=http://127.0.0.1:1/", 1, "connection", "redirects"),
     ] {
@@ -108,15 +112,25 @@ async fn each_fault_is_blamed_on_its_check_and_told_with_what_to_do() {
 }
 
 #[tokio::test]
-async fn a_name_a_port_and_tls_that_fail_are_told_apart() {
+async fn a_name_a_port_a_proxy_silence_and_tls_that_fail_are_told_apart() {
     let sim = start(Simulator::builder()).await;
     let plain = sim.base_url().replace("http://", "https://");
-    for (url, words) in [
-        ("https://no-such-host.invalid", "name cannot be looked up"),
-        ("http://127.0.0.1:1", "takes no connection"),
-        (&*plain, "TLS failed"),
+    // Takes connections, and says nothing.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let silent = format!("https://{}", silent.local_addr().unwrap());
+    let wecom = "https://qyapi.weixin.qq.com";
+    for (url, proxy, words) in [
+        ("https://no-such-host.invalid", "", "name cannot be looked up"),
+        ("http://127.0.0.1:1", "", "takes no connection"),
+        (&*plain, "", "TLS failed"),
+        (&*silent, "", "in time"),
+        (wecom, "http://127.0.0.1:1", "the proxy cannot be reached"),
+        (wecom, "http://no-such-host.invalid", "the proxy cannot be reached"),
     ] {
-        let done = run(&["doctor", "M", "--base-url", url, "--timeout", "20s"]).await;
+        let args = ["doctor", "M", "--base-url", url, "--timeout", "20s"];
+        let mut doctor = command(EXE, &args);
+        doctor.env("HTTPS_PROXY", proxy);
+        let done = finish(doctor).await;
         let (blamed, told) = blamed(&done);
         assert_eq!((blamed, code(&done)), ("connection", 75), "{told}");
         assert!(told.contains(words), "{told}");

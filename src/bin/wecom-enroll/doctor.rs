@@ -4,7 +4,7 @@
 //! permission, no such meeting. So the one that stops it shows that those before it are passed. It is
 //! one attempt, because repeated wrong secrets get the IP banned. Rows are counted and never shown.
 
-use std::{io, net::IpAddr};
+use std::{env, io, net::IpAddr};
 
 use futures::StreamExt;
 use terminal_size::{Width, terminal_size_of};
@@ -49,7 +49,11 @@ const MADE_UP: &str = "wecom-enroll-doctor";
 /// What a call needs, in the order in which it finds out.
 #[derive(Clone, Copy, PartialEq, PartialOrd)]
 enum Check {
+    /// Only where there is one.
+    Redis,
     Connection,
+    /// The server takes a call at this moment.
+    Quota,
     Token,
     TrustedIp,
     Permission,
@@ -57,13 +61,28 @@ enum Check {
 }
 
 impl Check {
-    const ALL: [Self; 5] =
-        [Self::Connection, Self::Token, Self::TrustedIp, Self::Permission, Self::Meeting];
+    const ALL: [Self; 7] = [
+        Self::Redis,
+        Self::Connection,
+        Self::Quota,
+        Self::Token,
+        Self::TrustedIp,
+        Self::Permission,
+        Self::Meeting,
+    ];
+
+    /// Those that there are here.
+    fn all() -> impl Iterator<Item = Self> {
+        let shared = env::var_os("WECOM_REDIS_URL").is_some_and(|url| !url.is_empty());
+        Self::ALL.into_iter().filter(move |check| shared || *check != Self::Redis)
+    }
 
     /// Its name, and what it means that a call has passed it.
     fn words(self) -> (&'static str, &'static str) {
         match self {
+            Self::Redis => ("Redis", "the Redis of the fleet was reached, and lets us in"),
             Self::Connection => ("connection", "the API's host was reached, and answers"),
+            Self::Quota => ("quota", "WeCom takes a call now"),
             Self::Token => ("token", "WeCom accepts the access token"),
             Self::TrustedIp => ("trusted IP", "WeCom takes calls from this machine"),
             Self::Permission => ("permission", "the app may read this list"),
@@ -74,12 +93,13 @@ impl Check {
     /// The one that this error is about.
     fn of(error: &Error) -> Self {
         match error.errcode() {
+            None if error.kind() == ErrorKind::Shared => Self::Redis,
             None => Self::Connection,
             // Too busy, or too many calls: it has not judged the rest.
-            Some(_) if error.is_transient() => Self::Connection,
+            Some(_) if error.is_transient() => Self::Quota,
+            Some(60020) => Self::TrustedIp,
             Some(_) if error.kind() == ErrorKind::Token => Self::Token,
             Some(40001 | 40014 | 41001 | 42001) => Self::Token,
-            Some(60020) => Self::TrustedIp,
             Some(_) if error.is_auth() => Self::Permission,
             Some(_) => Self::Meeting,
         }
@@ -91,7 +111,9 @@ fn tell(name: &str, mark: &str, text: &str) -> Result<(), Stop> {
     let line = format!("{name:<13}{mark:<9}{}", clean(text));
     let line = match terminal_size_of(io::stdout()) {
         Some((Width(width), _)) => {
-            fill(&line, Options::new(width.into()).subsequent_indent(INDENT))
+            // In a narrow one nothing stands beside them.
+            let indent = if width < 45 { "" } else { INDENT };
+            fill(&line, Options::new(width.into()).subsequent_indent(indent))
         }
         None => line,
     };
@@ -105,7 +127,7 @@ pub(crate) async fn run(mut args: Args, lang: Lang) -> Result<u8, Stop> {
         Ok(text) => tell("credentials", "ok", &text)?,
         Err(Stop { code, text }) => {
             tell("credentials", "FAILED", &text)?;
-            for check in Check::ALL {
+            for check in Check::all() {
                 tell(check.words().0, "skipped", "")?;
             }
             return Ok(code);
@@ -122,7 +144,7 @@ pub(crate) async fn run(mut args: Args, lang: Lang) -> Result<u8, Stop> {
         Ok(_) => None,
     };
     let made_up = meeting.is_none();
-    for check in Check::ALL {
+    for check in Check::all() {
         let (name, passed) = check.words();
         let (mark, text) = match (failed, &page) {
             (Some((at, _)), _) if at < check => ("skipped", String::new()),
@@ -154,7 +176,7 @@ fn credentials() -> Result<String, Stop> {
     for (name, value, usual) in given {
         if value.contains(|c: char| !c.is_ascii_graphic() || "'\"`".contains(c)) {
             return Err(Stop::failed(format!(
-                "{name} has a blank, a quote or another character that none has; set it anew, without quotes around it"
+                "{name} contains a blank, a quote or another character that no credential has; set it anew, without quotes around it"
             )));
         }
         texts.push(match usual {
@@ -191,7 +213,12 @@ fn explained(error: &Error, lang: Lang) -> String {
 fn obstacle(error: &Error, lang: Lang) -> Option<&'static str> {
     let chain = told(error, None);
     let at = |words| chain.contains(words);
-    let (en, zh) = if at("dns error") {
+    let (en, zh) = if at("tunnel error") {
+        (
+            "the proxy cannot be reached, or lets nothing through; check HTTPS_PROXY",
+            "无法连接代理，或代理未放行，请检查 HTTPS_PROXY",
+        )
+    } else if at("dns error") {
         (
             "the host's name cannot be looked up; check the network, its DNS, and --base-url",
             "无法解析主机名，请检查网络、DNS 与 --base-url",
@@ -201,8 +228,11 @@ fn obstacle(error: &Error, lang: Lang) -> Option<&'static str> {
             "the name was found, but the host takes no connection; check the firewall, and whether this network needs a proxy (HTTPS_PROXY)",
             "主机名已解析，但无法连接，请检查防火墙，以及本网络是否需要代理（HTTPS_PROXY）",
         )
-    } else if at("tunnel error") {
-        ("the proxy lets nothing through; check HTTPS_PROXY", "代理未放行，请检查 HTTPS_PROXY")
+    } else if at("operation timed out") {
+        (
+            "no connection came about in time; check the firewall, and whether this network needs a proxy (HTTPS_PROXY)",
+            "未能及时建立连接，请检查防火墙，以及本网络是否需要代理（HTTPS_PROXY）",
+        )
     } else if at("client error (Connect)") {
         (
             "the host was reached, but TLS failed; check this machine's clock, and whether a proxy puts its own certificate in between",

@@ -110,6 +110,14 @@ impl Stop {
     }
 }
 
+#[cfg(feature = "redis")]
+impl Stop {
+    /// Stopped by an error of the library's, which is told with what to do.
+    pub(crate) fn of(error: &wecom_enroll::Error, lang: Lang) -> Self {
+        Self { text: told(error, lang.hint(error)), ..error.clone().into() }
+    }
+}
+
 impl From<wecom_enroll::Error> for Stop {
     fn from(error: wecom_enroll::Error) -> Self {
         let code = match error.kind() {

@@ -10,6 +10,8 @@ use futures::{
 };
 use wecom_enroll::{BadRow, Checkpoint, Client, Error, ErrorKind, Page, Result as Fetch};
 
+#[cfg(feature = "redis")]
+use crate::Stop;
 use crate::{lang::Lang, progress::counted};
 
 /// How often the progress, and a checkpoint, are brought up to date.
@@ -70,6 +72,13 @@ impl Outcome {
         format!("error: meeting {id} stopped after {rows}{attempts}: {told}")
     }
 
+    /// Takes note of what else has kept a meeting from its end.
+    #[cfg(feature = "redis")]
+    pub(crate) fn failed(&mut self, id: &str, stop: &Stop) -> String {
+        self.code = if stop.code == 75 && self.code != 1 { 75 } else { 1 };
+        format!("error: meeting {id} stopped: {}", stop.text)
+    }
+
     /// Adds what the errors of other meetings came to.
     #[cfg(feature = "redis")]
     pub(crate) fn merge(&mut self, other: &Self) {
@@ -100,7 +109,12 @@ pub(crate) fn bad_row(id: &str, error: &Error) -> String {
 pub(crate) fn told(error: &Error, hint: Option<&str>) -> String {
     let mut line = vec![error.to_string()];
     let causes = iter::successors(error.source(), |&cause| cause.source()).map(ToString::to_string);
-    line.extend(causes.filter(|cause| cause.len() <= 200));
+    for cause in causes.filter(|cause| cause.len() <= 200) {
+        // Some say their own cause, too.
+        if line.last().is_none_or(|last| !last.ends_with(&cause)) {
+            line.push(cause);
+        }
+    }
     if let Some(seconds @ 1..) = error.pushback().map(|pushback| pushback.as_secs()) {
         line.push(format!("wait {} first", counted(seconds, "second", "seconds")));
     }
