@@ -96,6 +96,34 @@ pub(crate) async fn signal(child: &Child, signal: &str) {
     assert!(Command::new("kill").args([signal, &pid]).status().await.unwrap().success());
 }
 
+/// As in a terminal of a person's: one that both output and errors go to. `None`, and loudly: this
+/// machine cannot make one.
+async fn in_a_terminal(line: &str) -> Option<String> {
+    let mut script = command("script", &["-qefc", line, "/dev/null"]);
+    script.env("TERM", "xterm").env("EXE", EXE);
+    match timeout(LIMIT, script.output()).await.expect("in time") {
+        Ok(done) => Some(String::from_utf8(done.stdout).unwrap()),
+        Err(e) => {
+            println!("SKIPPED: no terminal without util-linux's script: {e}");
+            None
+        }
+    }
+}
+
+#[tokio::test]
+async fn rows_on_a_terminal_are_not_torn_by_a_bar_and_rows_elsewhere_get_one() {
+    let line = r#""$EXE" export --demo 6 --page-size 1 --quota 2/500ms"#;
+    let Some(seen) = in_a_terminal(line).await else { return };
+    let lines: Vec<_> = seen.split_terminator("\r\n").collect();
+    assert_eq!(lines.len(), 7, "{seen:?}");
+    assert_eq!(ids((lines[..6].join("\n") + "\n").as_bytes()), expected(6));
+    assert!(lines[6].starts_with("6 rows, 6 pages"), "{seen:?}");
+    let Some(seen) = in_a_terminal(&format!("{line} -o /dev/null")).await else { return };
+    assert!(seen.contains("rows/s") && seen.contains("quota: 1 s"), "{seen:?}");
+    let Some(seen) = in_a_terminal(&format!("{line} -q -o /dev/null")).await else { return };
+    assert_eq!(seen, "");
+}
+
 #[tokio::test]
 async fn the_main_job_runs_on_the_embedded_simulator() {
     let files = Files::new();
@@ -103,7 +131,7 @@ async fn the_main_job_runs_on_the_embedded_simulator() {
     assert_eq!((code(&done), done.stdout.len()), (0, 0), "{}", stderr(&done));
     assert_eq!(files.ids(), expected(2000));
     let summary = stderr(&done);
-    assert!(summary.contains("2,000 rows, 40 pages, 0 retries; waited"), "{summary}");
+    assert!(summary.contains("2,000 rows, 40 pages, 0 retries; calls waited"), "{summary}");
     assert_eq!(summary.lines().count(), 1);
 }
 
@@ -306,6 +334,7 @@ async fn hints_are_in_the_language_asked_for_and_all_else_is_english() {
         (&[("LANG", "zh_CN.UTF-8"), ("LC_MESSAGES", "en_GB.UTF-8")], &[], false),
         (&[("LANG", "C"), ("LC_ALL", "zh_TW"), ("LC_MESSAGES", "C")], &[], true),
         (&[("LC_ALL", ""), ("LANG", "zh")], &[], true),
+        (&[("LANG", "zha_CN")], &[], false),
     ] {
         let hint = told(variables, more, spec).await;
         assert_eq!(
@@ -753,7 +782,7 @@ async fn a_retry_and_a_hold_are_one_line_each_and_a_pipe_sees_no_progress() {
     assert!(lines[0].starts_with(retry), "{told}");
     let held = "warning: meeting MEET-1, page 3: WeCom answered errcode 45009: ";
     assert!(lines[1].starts_with(held) && lines[1].ends_with("; every call holds for 0.7 s"));
-    assert!(lines[2].starts_with("300 rows, 6 pages, 2 retries; waited "), "{told}");
+    assert!(lines[2].starts_with("300 rows, 6 pages, 2 retries; calls waited "), "{told}");
     assert!(lines[2].contains("pushback 0.7 s"));
     assert!(lines.iter().all(|line| !line.contains(char::is_control)), "{told}");
     // The same without them, and in full.

@@ -106,7 +106,7 @@ async fn a_pipe_gets_eighty_columns_and_the_line_at_the_end_is_not_in_it() {
         line.chars().map(|c| if ('一'..='龥').contains(&c) { 2 } else { 1 }).sum::<usize>()
     };
     assert_eq!(shown.lines().map(columns).max(), Some(80));
-    assert!(stderr(&done).starts_with("2,000 rows, 40 pages, 0 retries; waited"));
+    assert!(stderr(&done).starts_with("2,000 rows, 40 pages, 0 retries; calls waited"));
 }
 
 #[tokio::test]

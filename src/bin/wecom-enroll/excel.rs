@@ -2,7 +2,7 @@
 //!
 //! A text that begins like a formula gets an apostrophe, as OWASP has it: it shows, and nothing runs.
 //! A text of digits gets a tab, which does not show: otherwise 13800138000 becomes 1.38E+10, 0012345
-//! loses its zeros, an id of more than 15 digits its last ones, and 10-50 becomes a date. An
+//! loses its zeros, an id of more than 15 digits its last ones, and 10-50 or 3月5日 becomes a date. An
 //! apostrophe would stand before every phone number, and `="13800138000"` is a formula itself.
 
 use std::borrow::Cow;
@@ -26,11 +26,32 @@ pub(crate) fn guarded(text: Cow<'_, str>) -> Cow<'_, str> {
     }
 }
 
-/// Whether it could be read as a number, a phone number, a date or a time. Such a text names nothing
-/// that a formula could reach, also where it begins with a sign.
+const MONTHS: [&str; 12] = [
+    "january",
+    "february",
+    "march",
+    "april",
+    "may",
+    "june",
+    "july",
+    "august",
+    "september",
+    "october",
+    "november",
+    "december",
+];
+
+/// Whether it could be read as a number, a phone number, a date, a time or a truth value. Such a text
+/// names nothing that a formula could reach, also where it begins with a sign.
 fn is_number(text: &str) -> bool {
-    let is_mark = |c| " +-.,/:()%eE＋－".contains(c);
-    text.contains(char::is_numeric) && text.chars().all(|c| c.is_numeric() || is_mark(c))
+    let is_mark = |c: char| c.is_numeric() || " +-.,/:()%＋－年月日时分秒上下午".contains(c);
+    let in_a_date = |word: &str| {
+        let word = word.to_ascii_lowercase();
+        let is_month = |name: &&str| word.len() >= 3 && name.starts_with(&*word);
+        ["", "e", "am", "pm"].contains(&&*word) || MONTHS.iter().any(is_month)
+    };
+    let is_truth = ["true", "false"].iter().any(|value| text.trim().eq_ignore_ascii_case(value));
+    is_truth || text.contains(char::is_numeric) && text.split(is_mark).all(in_a_date)
 }
 
 #[cfg(test)]
@@ -84,6 +105,12 @@ mod tests {
             "-5",
             "50%",
             "１３８",
+            "3月5日",
+            "上午 9:30",
+            "Mar 5",
+            "5 Sept 2024",
+            "9:30 PM",
+            "TRUE",
         ] {
             assert_eq!(before(text), "\t", "{text:?}");
         }
@@ -91,9 +118,19 @@ mod tests {
 
     #[test]
     fn other_texts_are_left_alone() {
-        for text in
-            ["", "王伟", "A. 产品经理", "a=b", "mso_12", "10 人", "user@example.com", "e", "()"]
-        {
+        for text in [
+            "",
+            "王伟",
+            "A. 产品经理",
+            "a=b",
+            "mso_12",
+            "10 人",
+            "user@example.com",
+            "e",
+            "()",
+            "May",
+            "3号楼",
+        ] {
             assert_eq!(before(text), "", "{text:?}");
         }
     }

@@ -72,7 +72,7 @@ const CREDENTIALS: &str = "Credentials come from the environment: WECOM_CORP_ID 
     WECOM_ACCESS_TOKEN. With WECOM_REDIS_URL, quota and token are those of all processes on that Redis.\n\nA CSV or \
     workbook has one column a question of the first page that has rows; answers to other questions stand in the last \
     column, other_answers, as JSON.\n\nWith --excel a text that begins like a formula (= + - @) \
-    gets an apostrophe before it, and one of digits, as phone numbers and ids are, a tab, which spreadsheets do not show.";
+    gets an apostrophe before it, and one that would be read as a number or date, as phone numbers and ids are, a tab, which spreadsheets do not show.";
 
 impl Args {
     fn format(&self) -> Result<Format, Stop> {
@@ -108,12 +108,12 @@ impl Args {
         let Some(checkpoint) = &self.checkpoint else { return Ok(()) };
         if format == Format::Xlsx {
             return Err(Stop::usage(
-                "--checkpoint: a workbook cannot be gone on with; use jsonl or csv",
+                "--checkpoint: a workbook cannot be continued; use jsonl or csv",
             ));
         }
         if !regular {
             return Err(Stop::usage(
-                "--checkpoint: the output cannot be truncated, so it cannot be gone on with; give a file with --output",
+                "--checkpoint: the output cannot be truncated, so it cannot be continued; give a file with --output",
             ));
         }
         if resolved(checkpoint) == resolved(&self.output) {
@@ -173,7 +173,8 @@ pub(crate) async fn run(
         saved
     };
     let mut export = Export::new(output, store.as_ref(), saved, client, screen, lang);
-    if !quiet {
+    // Rows and a bar in one terminal would tear each other.
+    if !quiet && !export.output.is_terminal() {
         screen.show(export.earlier, total);
     }
     if export.is_complete() && !quiet {

@@ -17,7 +17,10 @@ impl Lang {
         let set =
             ["LC_ALL", "LC_MESSAGES", "LANG"].into_iter().filter_map(|name| env::var(name).ok());
         match set.into_iter().find(|value| !value.is_empty()) {
-            Some(value) if value.starts_with("zh") => Self::Zh,
+            // zh, zh_CN.UTF-8, zh-Hans; not zha, which is Zhuang.
+            Some(value) if value.split(|c: char| !c.is_alphanumeric()).next() == Some("zh") => {
+                Self::Zh
+            }
             _ => Self::En,
         }
     }

@@ -16,11 +16,14 @@ use crate::{Cli, EXIT_CODES, Stop, print};
   wecom-enroll man export | man -l -")]
 pub(crate) struct Args {
     /// The subcommand, for its own page
-    #[arg(value_name = "COMMAND")]
+    #[arg(value_name = "COMMAND", value_parser = SUBCOMMANDS)]
     subcommand: Option<String>,
 }
 
-const ENVIRONMENT: [(&str, &str); 6] = [
+/// For who completes them; a test compares them with what there is.
+const SUBCOMMANDS: [&str; 6] = ["export", "summary", "doctor", "simulate", "completions", "man"];
+
+const ENVIRONMENT: [(&str, &str); 7] = [
     (
         "WECOM_CORP_ID, WECOM_CORP_SECRET",
         "The corp's id and the app's secret. Credentials are never arguments, which show in ps.",
@@ -28,6 +31,11 @@ const ENVIRONMENT: [(&str, &str); 6] = [
     (
         "WECOM_ACCESS_TOKEN",
         "An access token, where there is no secret. It lasts two hours at most.",
+    ),
+    (
+        "WECOM_REDIS_URL",
+        "The Redis on which the processes of a fleet share quota, token and work: redis:// or rediss://, with user and \
+         password. Only where the program was built with it.",
     ),
     ("LC_ALL, LC_MESSAGES, LANG", "The language of hints, the first one that is set: zh or en."),
     ("RUST_LOG", "What is told on standard error, instead of -q and -v."),
@@ -76,4 +84,16 @@ fn page(command: &Command) -> io::Result<Vec<u8>> {
     }
     rest.to_writer(&mut page)?;
     Ok(page)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_subcommand_has_a_page() {
+        let command = Cli::command();
+        let names: Vec<_> = command.get_subcommands().map(Command::get_name).collect();
+        assert_eq!(names, SUBCOMMANDS);
+    }
 }

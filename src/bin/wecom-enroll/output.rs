@@ -6,7 +6,7 @@
 use std::{
     ffi::OsStr,
     fs::{self, File, OpenOptions},
-    io::{self, Read, Seek, SeekFrom, Write},
+    io::{self, IsTerminal, Read, Seek, SeekFrom, Write},
     mem,
     path::{Path, PathBuf},
 };
@@ -106,6 +106,11 @@ impl Output {
 
     pub(crate) fn is_file(&self) -> bool {
         matches!(self.target, Target::File(_))
+    }
+
+    /// Whether a person sees the rows as they come.
+    pub(crate) fn is_terminal(&self) -> bool {
+        matches!(self.target, Target::Stdout) && io::stdout().is_terminal()
     }
 
     /// Bytes written, those of earlier runs included.

@@ -176,7 +176,7 @@ impl Tally {
         format!("{rows}, {}", counted(self.pages, "page", "pages"))
     }
 
-    /// The line at the end. Times are those of all walks, added up.
+    /// The line at the end. Times are those of all calls, which may be more than went by.
     pub(crate) fn summary(&self) -> String {
         let retries = counted(self.stats.retries, "retry", "retries");
         let waited = [
@@ -201,7 +201,7 @@ impl Tally {
             rows => format!(" ({} of earlier runs)", counted(rows, "row", "rows")),
         };
         let (counts, time) = (self.counts(), seconds(self.begun.elapsed()));
-        format!("{counts}, {retries}{bad}{earlier}; waited {all}{by_reason}; {time} in all")
+        format!("{counts}, {retries}{bad}{earlier}; calls waited {all}{by_reason}; {time} in all")
     }
 }
 
@@ -269,7 +269,10 @@ mod tests {
     #[test]
     fn the_line_at_the_end_tells_the_time_waited_by_its_reason() {
         let mut tally = tally(2000, 40);
-        assert_eq!(tally.summary(), "2,000 rows, 40 pages, 0 retries; waited 0.0 s; 0.0 s in all");
+        assert_eq!(
+            tally.summary(),
+            "2,000 rows, 40 pages, 0 retries; calls waited 0.0 s; 0.0 s in all"
+        );
         tally.stats.retries = 3;
         (tally.stats.quota_wait, tally.stats.pushback_wait) = (12 * SECOND, 60 * SECOND);
         tally.stats.backoff_wait = SECOND / 25;
@@ -277,7 +280,7 @@ mod tests {
         assert_eq!(
             tally.summary(),
             "2,000 rows, 40 pages, 3 retries and 1 bad row (500 rows of earlier runs); \
-             waited 72.0 s (quota 12.0 s, pushback 60.0 s); 0.0 s in all"
+             calls waited 72.0 s (quota 12.0 s, pushback 60.0 s); 0.0 s in all"
         );
     }
 }
