@@ -166,12 +166,57 @@ impl Client {
     }
 
     /// The pages behind `checkpoint`; a page of which only some rows were yielded comes as a whole.
+    ///
+    /// # Panics
+    ///
+    /// As the stream of [`Client::enrolls`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use futures::{StreamExt, TryStreamExt};
+    /// use wecom_enroll::Query;
+    ///
+    /// # use wecom_enroll::{Client, simulator::Simulator};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let sim = Simulator::builder().enrollees(120).start().await?;
+    /// # let client = Client::builder().access_token(sim.access_token()).base_url(sim.base_url()).build()?;
+    /// let mut rows = client.enrolls(Query::webinar("MEETINGID1"));
+    /// assert_eq!(rows.by_ref().take(70).count().await, 70);
+    ///
+    /// let pages: Vec<_> = client.resume_pages(rows.checkpoint()).try_collect().await?;
+    /// let numbers: Vec<_> = pages.iter().map(|page| (page.number(), page.len())).collect();
+    /// assert_eq!(numbers, [(2, 50), (3, 20)]);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn resume_pages(&self, checkpoint: Checkpoint) -> PageStream {
         PageStream::new(self.0.for_walk(), checkpoint)
     }
 
     /// The figures of all walks of this client and its clones, up to now: the sums of what each
     /// stream's own `stats()` tells.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use futures::StreamExt;
+    /// use wecom_enroll::Query;
+    ///
+    /// # use wecom_enroll::{Client, simulator::Simulator};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let sim = Simulator::builder().enrollees(120).start().await?;
+    /// # let client = Client::builder().access_token(sim.access_token()).base_url(sim.base_url()).build()?;
+    /// for list in [Query::webinar("MEETINGID1"), Query::meeting("MEETINGID2")] {
+    ///     client.enrolls(list).count().await;
+    /// }
+    /// let stats = client.stats();
+    /// assert_eq!((stats.rows, stats.attempts, stats.retries), (240, 6, 0));
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn stats(&self) -> Stats {
         self.0.lane.meter.stats()

@@ -50,7 +50,37 @@ pub trait Transport: Send + Sync + 'static {
 
 /// One HTTP request. Its URL holds a secret, so `Debug` shows the path only.
 ///
-/// Made by the library, and read by a [`Transport`].
+/// Made by the library, and read by a [`Transport`]:
+///
+/// ```
+/// use std::{future::Future, pin::Pin};
+///
+/// use wecom_enroll::{Error, Reply, Request, Result, Transport};
+///
+/// /// Whatever a company sends its requests with.
+/// struct Ours;
+///
+/// impl Ours {
+///     async fn exchange(&self, method: &str, url: &str, body: &[u8]) -> std::io::Result<(u16, Vec<u8>)> {
+/// #       let _ = (method, url, body);
+///         // ...
+/// #       Ok((200, Vec::new()))
+///     }
+/// }
+///
+/// impl Transport for Ours {
+///     fn send(&self, request: Request) -> Pin<Box<dyn Future<Output = Result<Reply>> + Send + '_>> {
+///         Box::pin(async move {
+///             let body = request.body().map_or(&[][..], |body| body);
+///             let (status, body) = self
+///                 .exchange(request.method(), request.url(), body)
+///                 .await
+///                 .map_err(Error::transport)?;
+///             Ok(Reply::new(status, body))
+///         })
+///     }
+/// }
+/// ```
 #[derive(Clone)]
 pub struct Request {
     url: Arc<Url>,

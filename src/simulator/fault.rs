@@ -8,6 +8,15 @@ use std::{fmt, str::FromStr, time::Duration};
 /// What goes wrong.
 ///
 /// Its `Display` is the KIND of a [`Fault`]'s spec.
+///
+/// ```
+/// use wecom_enroll::simulator::{Fault, FaultKind};
+///
+/// let fault: Fault = "status=503;retry-after=2@3".parse()?;
+/// assert_eq!(fault, Fault::new(FaultKind::Status { code: 503, retry_after: Some(2) }).at(3));
+/// assert_eq!(FaultKind::Errcode(45009).to_string(), "errcode=45009");
+/// # Ok::<(), wecom_enroll::simulator::FaultError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum FaultKind {
@@ -164,6 +173,16 @@ impl When {
 ///
 /// The spec that it is read from, and that its `Display` gives back, is `[gettoken:]KIND[=VALUE][@WHEN]`. [`FaultKind`]
 /// has the kinds; WHEN is `N`, `N..M` (`M` included), `every:N` or `P%`; times are like `10ms`, `2s`, `1m`, `1h`.
+///
+/// ```
+/// use wecom_enroll::simulator::{Fault, Simulator};
+///
+/// let slow: Fault = "gettoken:latency=500ms@1".parse()?;
+/// let throttled = Fault::errcode(45009).between(5, 7);
+/// let sim = Simulator::builder().fault(slow).fault(throttled).fault("reset@2%".parse()?);
+/// # drop(sim);
+/// # Ok::<(), wecom_enroll::simulator::FaultError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Fault {
     pub(super) kind: FaultKind,
@@ -277,6 +296,13 @@ impl fmt::Display for Fault {
 }
 
 /// A fault's spec that cannot be read; says what is understood.
+///
+/// ```
+/// use wecom_enroll::simulator::Fault;
+///
+/// let error = "statsu=503".parse::<Fault>().unwrap_err();
+/// assert!(error.to_string().contains("status=200..999"), "{error}");
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FaultError(String);
 

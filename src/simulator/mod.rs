@@ -137,6 +137,24 @@ impl fmt::Debug for Simulator {
 }
 
 /// What a simulator has seen until now.
+///
+/// ```
+/// use futures::StreamExt;
+/// use wecom_enroll::{Client, Query, simulator::Simulator};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let sim = Simulator::builder().enrollees(120).fault("reset@2".parse()?).start().await?;
+/// let client = Client::builder()
+///     .corp_secret(Simulator::CORP_ID, Simulator::SECRET)
+///     .base_url(sim.base_url())
+///     .build()?;
+/// assert_eq!(client.enrolls(Query::webinar("MEETINGID1")).count().await, 120);
+/// let calls = sim.calls();
+/// assert_eq!((calls.gettoken, calls.list, calls.faults), (1, 4, 1)); // one was made again
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Calls {
@@ -155,6 +173,25 @@ pub struct Calls {
 }
 
 /// Settings of a [`Simulator`].
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use wecom_enroll::simulator::Simulator;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let sim = Simulator::builder()
+///     .meeting("MEETINGID1", 50_000)
+///     .meeting("EMPTY", 0)
+///     .latency(Duration::from_millis(20))
+///     .token_ttl(Duration::from_secs(60))
+///     .start()
+///     .await?;
+/// # sim.shutdown().await;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct SimulatorBuilder {
     enrollees: u64,

@@ -22,18 +22,26 @@ use crate::{
 /// With the guarantees of [`EnrollStream`]: nothing is sent before the first `next()`, an error ends
 /// it and carries the checkpoint, and one of kind `Row` does not. Dropping it cancels what is in flight.
 ///
-/// ```no_run
-/// use wecom_enroll::{Client, ErrorKind, Query};
+/// ```
+/// use wecom_enroll::{ErrorKind, Query};
 ///
-/// let client = Client::builder().access_token("TOKEN").build()?;
+/// # use wecom_enroll::{Client, simulator::Simulator};
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let server = tokio::runtime::Runtime::new()?;
+/// # let sim = server.block_on(Simulator::builder().enrollees(120).start())?;
+/// # let client = Client::builder().access_token(sim.access_token()).base_url(sim.base_url()).build()?;
+/// let mut seen = 0;
 /// for row in client.enrolls(Query::webinar("MEETINGID1")).into_blocking() {
 ///     match row {
 ///         Ok(row) => println!("{}", row.enroll_id()),
 ///         Err(error) if error.kind() == ErrorKind::Row => eprintln!("{error}"),
-///         Err(error) => return Err(error),
+///         Err(error) => return Err(error.into()),
 ///     }
+///     seen += 1;
 /// }
-/// # Ok::<(), wecom_enroll::Error>(())
+/// assert_eq!(seen, 120);
+/// # Ok(())
+/// # }
 /// ```
 #[derive(Debug)]
 #[must_use = "iterators do nothing unless they are asked"]

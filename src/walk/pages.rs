@@ -116,8 +116,20 @@ impl Followed {
 
 /// The pages of a list, for page-sized commits. Made by [`Client::pages`](crate::Client::pages).
 ///
-/// Lazy, fused, and ended by the first error, which carries a checkpoint. Dropping it cancels what
-/// is in flight; dropping a pending `next()` loses nothing.
+/// Nothing is sent before the first poll, and the next page only when it is asked for, unless
+/// [`PageStream::read_ahead`] says otherwise.
+///
+/// # Errors
+///
+/// An error ends the stream and carries the checkpoint to resume from. A row that cannot be decoded is
+/// none: it is an item of its page.
+///
+/// # Cancel safety
+///
+/// Dropping a pending `next()`, as `select!` and `timeout` do, loses no page and pays no quota that
+/// was not used: the request in flight stays with the stream. Dropping the stream cancels it.
+///
+/// # Examples
 ///
 /// ```
 /// use futures::TryStreamExt;

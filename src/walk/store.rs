@@ -47,7 +47,12 @@ pub trait CheckpointStore: Send + Sync {
     ///
     /// # Errors
     ///
-    /// Of kind `Checkpoint` when what is there cannot be read, or is no `T`.
+    /// Of kind `Checkpoint` when what is there cannot be read, or is no `T`; what else a store says of
+    /// itself, such as kind `Shared` where a Redis is away.
+    ///
+    /// # Cancel safety
+    ///
+    /// It changes nothing, and may be dropped and called again.
     fn load<T: DeserializeOwned + Send>(&self) -> impl Future<Output = Result<Option<T>>> + Send;
 
     /// Replaces what was saved. When this returns, it outlives the process; what `state` tells of

@@ -85,6 +85,25 @@ impl EnrollStream {
     /// They are fetched in a task of their own, so this needs a tokio runtime; it ends when the stream
     /// is dropped. They pay quota, also those of a walk that is then abandoned. Where the head of a
     /// reply holds the next cursor, as WeCom's do, the next request is sent before the page is decoded.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use futures::StreamExt;
+    /// use wecom_enroll::Query;
+    ///
+    /// # use wecom_enroll::{Client, simulator::Simulator};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let sim = Simulator::builder().enrollees(120).start().await?;
+    /// # let client = Client::builder().access_token(sim.access_token()).base_url(sim.base_url()).build()?;
+    /// let mut rows = client.enrolls(Query::webinar("MEETINGID1")).read_ahead(1);
+    /// rows.next().await;
+    /// tokio::time::sleep(std::time::Duration::from_millis(500)).await; // slow work
+    /// assert_eq!(sim.calls().list, 2); // the second page is there before its first row is asked for
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn read_ahead(self, pages: usize) -> Self {
         Self { pages: self.pages.read_ahead(pages), ..self }
     }
@@ -102,13 +121,33 @@ impl EnrollStream {
     }
 
     /// What this walk has done so far, and what it waits for. Its rows are counted exactly.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use futures::StreamExt;
+    /// use wecom_enroll::Query;
+    ///
+    /// # use wecom_enroll::{Client, simulator::Simulator};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let sim = Simulator::builder().enrollees(120).start().await?;
+    /// # let client = Client::builder().access_token(sim.access_token()).base_url(sim.base_url()).build()?;
+    /// let mut rows = client.enrolls(Query::webinar("MEETINGID1"));
+    /// rows.by_ref().take(70).count().await;
+    /// let stats = rows.stats();
+    /// assert_eq!((stats.pages, stats.rows, stats.attempts), (2, 70, 2));
+    /// println!("{:?} waiting for replies", stats.reply_wait);
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn stats(&self) -> Stats {
         let stats = self.pages.stats();
         Stats { rows: stats.rows - (self.rows - self.yielded) as u64, ..stats }
     }
 
-    /// The same for another task, which sees a page's rows counted at once.
+    /// The same for another task, which sees a page's rows counted at once. [`Meter`] has an example.
     #[must_use]
     pub fn meter(&self) -> Meter {
         self.pages.meter()

@@ -13,13 +13,17 @@ fn every_type_may_be_sent_and_shared_and_the_rows_are_small() {
     is::<(Client, ClientBuilder, Query, StatusFilter, Checkpoint)>();
     is::<(EnrollStream, PageStream, Page, Enroll, Answer<'static>)>();
     is::<(EnrollStatus, EnrollSource, QuestionType, SpecialType)>();
-    is::<(Quota, RetryPolicy, Stats, Wait, AccessToken)>();
+    is::<(Quota, RetryPolicy, Stats, Wait, Waiting, Meter, AccessToken, FileStore)>();
+    #[cfg(feature = "redis")]
+    is::<(Redis, Fleet, Lease)>();
     is::<(HttpTransport, Request, Reply, Error, ErrorKind, BadRow)>();
     is::<(Box<dyn TokenSource>, Box<dyn Transport>)>();
     #[cfg(feature = "blocking")]
     is::<BlockingEnrolls>();
     #[cfg(feature = "simulator")]
-    is::<(simulator::Simulator, simulator::SimulatorBuilder, simulator::Fault, simulator::Calls)>();
+    is::<(simulator::Simulator, simulator::SimulatorBuilder, simulator::Calls)>();
+    #[cfg(feature = "simulator")]
+    is::<(simulator::Fault, simulator::FaultKind, simulator::FaultError)>();
     assert_eq!(size_of::<Error>(), size_of::<usize>());
     assert!(size_of::<Result<Enroll>>() <= 3 * size_of::<usize>());
 }
