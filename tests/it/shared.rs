@@ -10,7 +10,8 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 use wecom_enroll::{
-    Client, ClientBuilder, Error, ErrorKind, Query, Quota, Redis, RetryPolicy, simulator::Simulator,
+    CheckpointStore, Client, ClientBuilder, Error, ErrorKind, Query, Quota, Redis, RetryPolicy,
+    simulator::Simulator,
 };
 
 use crate::{
@@ -164,6 +165,31 @@ async fn four_processes_keep_one_quota_and_use_nine_tenths_of_it_in_fair_shares(
 }
 
 #[tokio::test]
+async fn small_quotas_are_used_and_leave_nobody_out() {
+    let Some(server) = RedisServer::start().await else { return };
+    for (calls, least_used, least_share) in [(20, 0.85, 0.15), (2, 0.8, 0.1)] {
+        let sim = start(Simulator::builder().enrollees(10_000_000).quota(calls, SECOND)).await;
+        let quota = (u32::try_from(calls).unwrap(), SECOND);
+        // More in line than there are calls in a window.
+        let (streams, lasts, pushback) = (2, 14 * SECOND, 10 * MS);
+        let job = Job { quota, pushback, streams, lasts, ..Job::new(&sim, &server) };
+        let processes: Vec<_> = (0..4).map(|_| job.spawn()).collect();
+        until("calls", || sim.calls().list > 1).await;
+        let (before, begun) = (sim.calls().list, Instant::now());
+        sleep(10 * SECOND).await;
+        let used = (sim.calls().list - before) as f64 / begun.elapsed().as_secs_f64();
+        let used = used / f64::from(quota.0);
+        let all = join_all(processes.into_iter().map(done)).await;
+        assert_eq!(sim.calls().refused, 0, "no sliding second held more than {calls}");
+        let sum: u64 = all.iter().map(|done| done.attempts).sum();
+        let shares: Vec<_> = all.iter().map(|done| done.attempts as f64 / sum as f64).collect();
+        println!("{calls} a second: used {used:.3}, shares {shares:.3?}");
+        assert!(used >= least_used, "{used} of {calls} was used");
+        assert!(shares.iter().all(|&share| share >= least_share), "{calls}: {shares:?}");
+    }
+}
+
+#[tokio::test]
 async fn the_calls_of_one_stream_take_one_round_trip_each() {
     let Some(server) = RedisServer::start().await else { return };
     let sim = start(Simulator::builder().enrollees(5000)).await;
@@ -276,6 +302,29 @@ async fn a_clock_that_was_set_back_locks_nobody_out() {
     assert_eq!(ids(client.enrolls(Query::webinar("M"))).await.unwrap(), expected(300));
     // The hold's second, the window's, and the six calls.
     assert!(begun.elapsed() < 4 * SECOND, "{:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn a_clock_that_was_set_back_does_not_stop_a_busy_fleet() {
+    let Some(server) = RedisServer::start().await else { return };
+    let sim = start(Simulator::builder().enrollees(10_000_000)).await;
+    let job = Job { quota: (40, SECOND), streams: 3, lasts: 9 * SECOND, ..Job::new(&sim, &server) };
+    let processes: Vec<_> = (0..3).map(|_| job.spawn()).collect();
+    until("a fleet at work", || sim.calls().list > 60).await;
+    // What an hour ago would be now; somebody always waits, so the key does not end by itself.
+    let key = "wecom-enroll:{DEMO-CORP}:enroll/list:quota";
+    let times: Vec<(String, f64)> = server.ask(&["HGETALL", key]).await;
+    let later = times.into_iter().filter(|(field, _)| field != "hold");
+    let later = later.flat_map(|(field, time)| [field, format!("{:.0}", time + 3.6e9)]);
+    let set: Vec<_> = ["HSET".into(), key.to_owned()].into_iter().chain(later).collect();
+    server.ask::<()>(&set.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    let before = sim.calls().list;
+    sleep(4 * SECOND).await;
+    let called = sim.calls().list - before;
+    assert!(called >= 80, "{called} calls in four seconds");
+    for process in processes {
+        assert_eq!(done(process).await.errors, [""; 0]);
+    }
 }
 
 #[tokio::test]
@@ -413,9 +462,12 @@ async fn redis_gone_for_longer_than_the_policy_ends_the_walk_with_its_checkpoint
 
 #[tokio::test]
 async fn the_smallest_of_rights_is_enough_and_a_wrong_password_is_told_without_it() {
-    let user = "user fleet on >p%ss ~wecom-enroll:* -@all +evalsha +script|load \
-                +time +hget +hset +pexpire +get +set +del +pttl";
-    let Some(server) = RedisServer::with(&["user default off", user]).await else { return };
+    // As the documentation has it.
+    let text = include_str!("../../src/fleet.rs");
+    let (_, rights) = text.split_once("ACL SETUSER fleet on >PASSWORD ").unwrap();
+    let rights = rights.split_once("```").unwrap().0.replace("//!", "").replace('\n', " ");
+    let user = format!("user fleet on >p%ss {rights}");
+    let Some(server) = RedisServer::with(&["user default off", &user]).await else { return };
     let sim = start(Simulator::builder().enrollees(1000)).await;
     let job = |login: &str| {
         let redis = format!("redis://{login}127.0.0.1:{}", server.port);
@@ -423,6 +475,13 @@ async fn the_smallest_of_rights_is_enough_and_a_wrong_password_is_told_without_i
     };
     let right = job("fleet:p%25ss@").client();
     assert_eq!(ids(right.enrolls(Query::webinar("M"))).await.unwrap(), expected(1000));
+    let redis = Redis::open(&job("fleet:p%25ss@").redis).unwrap();
+    let fleet = redis.fleet("CORP", "night").unwrap();
+    let lease = fleet.claim(&["M"]).await.unwrap().unwrap();
+    lease.save(&1).await.unwrap();
+    assert_eq!(lease.load().await.unwrap(), Some(1));
+    lease.finish().await.unwrap();
+    assert!(fleet.claim(&["M"]).await.unwrap().is_none());
     for login in ["fleet:wr0ng-passw0rd@", "nobody:wr0ng-passw0rd@", ""] {
         let error = ids(job(login).client().enrolls(Query::webinar("M"))).await.unwrap_err();
         let told = told(&error);

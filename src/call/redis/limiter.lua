@@ -11,15 +11,21 @@
 local clock = redis.call('TIME')
 local now = clock[1] * 1000000 + clock[2]
 
--- Never further ahead than it can be: the clock may have been set back, as by a failover.
-local function time(field, most)
-  return math.min(tonumber(redis.call('HGET', KEYS[1], field) or 0), most)
-end
-
 local set = {}
 local function keep(field, time)
   set[#set + 1] = field
   set[#set + 1] = string.format('%.0f', time)
+end
+
+-- Further ahead than it can be: the clock was set back, as by a failover. What is kept follows, or it
+-- would be as far ahead at the next look.
+local back = false
+local function time(field, most, instead)
+  local at = tonumber(redis.call('HGET', KEYS[1], field) or 0)
+  if at <= most then return at end
+  back, at = true, instead or most
+  keep(field, at)
+  return at
 end
 
 local asker, hold, longest = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
@@ -44,7 +50,10 @@ if asker ~= 'hold' then
     if from >= room then room, pace = from, interval end
     spare = math.max(spare, from + interval)
   end
-  local line, again = time('line', far), time('again', far)
+  -- The line is as long as those who wait make it, within reason; what a clock that is now behind has
+  -- said of it is void.
+  local most = back and now or far + 600000000
+  local line, again = time('line', most, now), time('again', most, now)
   -- Who has waited comes first. A place binds nothing: once there is room for two, one is whoever's
   -- asks, because some in the line may be dead.
   local first = asker == 'turn' or math.max(line, again) <= now or spare <= now

@@ -64,9 +64,11 @@ struct Window {
 
 impl Window {
     /// As the local limiter's, over a longer window, and with half the burst: what many processes
-    /// send at once arrives less evenly.
+    /// send at once arrives less evenly. But two where calls come closely: with one, each moment in which
+    /// nobody asks would be lost.
     fn new(quota: Quota) -> Self {
-        let (calls, burst) = (quota.calls.get(), quota.calls.get().div_ceil(20));
+        let calls = quota.calls.get();
+        let burst = calls.div_ceil(20).max(if calls < 10 { 1 } else { 2 });
         let window = quota.window + guard(quota.window);
         Self {
             name: format!("{calls}/{}", micros(quota.window)),
