@@ -79,9 +79,8 @@ impl Saved {
         wanted: &Arguments,
         queries: &[Query],
     ) -> Result<Option<Self>, Stop> {
-        let foreign = |why: &str| {
-            Stop::failed(format!("{name} is no checkpoint that can be used: {why}{ANEW}"))
-        };
+        let foreign =
+            |why: &str| Stop::failed(format!("the checkpoint {name} cannot be used: {why}{ANEW}"));
         let unread = |error: Error| match error.source() {
             None => Stop::failed(format!("{error}{ANEW}")),
             Some(_) => error.into(),

@@ -52,7 +52,7 @@ pub(crate) async fn run(
         return Err(Stop::usage("--fleet needs a folder for its files: give it with --output"));
     }
     if format == Format::Xlsx {
-        return Err(Stop::usage("--fleet: a workbook cannot be gone on with; use jsonl or csv"));
+        return Err(Stop::usage("--fleet: a workbook cannot be continued; use jsonl or csv"));
     }
     let (redis, company) = shared()?.ok_or_else(|| {
         Stop::usage("--fleet needs the Redis that its processes share: set WECOM_REDIS_URL")
@@ -89,14 +89,14 @@ pub(crate) async fn run(
     while !(open.is_empty() && at_work.is_empty()) {
         let room = !open.is_empty() && at_work.len() < args.lists.concurrency;
         tokio::select! {
-            lease = fleet.claim(&open), if room => match lease? {
+            lease = fleet.claim(&open), if room => match lease.map_err(|e| Stop::of(&e, lang))? {
                 Some(lease) => {
                     open.retain(|meeting| meeting != lease.meeting());
                     at_work.push(worker.work(lease));
                 }
                 None => open.clear(),
             },
-            Some(ended) = at_work.next() => match ended? {
+            Some(ended) = at_work.next() => match ended {
                 Ended::Finished => finished += 1,
                 Ended::Lost(meeting) if signal.is_none() => open.push(meeting),
                 Ended::Lost(_) | Ended::Interrupted => {}
@@ -155,25 +155,43 @@ enum Ended {
 }
 
 impl Worker<'_> {
-    async fn work(&self, lease: Lease) -> Result<Ended, Stop> {
+    /// What one meeting meets with, such as a file that cannot be made, keeps no other.
+    async fn work(&self, lease: Lease) -> Ended {
         let meeting = lease.meeting().to_owned();
-        let ended = self.export(&lease).await;
-        let lost = match ended {
-            _ if lease.is_lost() => true,
+        match self.hold(lease).await {
+            Ok(Ended::Lost(meeting)) => {
+                if !self.quiet {
+                    let text = format!("meeting {meeting}: another process has taken it over");
+                    self.screen.say(&text);
+                }
+                Ended::Lost(meeting)
+            }
+            Ok(ended) => ended,
+            Err(stop) => {
+                let mut outcome = Outcome::new(self.lang);
+                self.screen.say(&outcome.failed(&meeting, &stop));
+                Ended::Failed(outcome)
+            }
+        }
+    }
+
+    async fn hold(&self, lease: Lease) -> Result<Ended, Stop> {
+        let meeting = lease.meeting().to_owned();
+        match self.export(&lease).await {
+            _ if lease.is_lost() => Ok(Ended::Lost(meeting)),
             Ok(Ended::Finished) => match lease.finish().await {
-                Err(error) if error.kind() == wecom_enroll::ErrorKind::Checkpoint => true,
-                finished => return Ok(finished.map(|()| Ended::Finished)?),
+                Ok(()) => Ok(Ended::Finished),
+                Err(error) if error.kind() == wecom_enroll::ErrorKind::Checkpoint => {
+                    Ok(Ended::Lost(meeting))
+                }
+                Err(error) => Err(Stop::of(&error, self.lang)),
             },
             ended => {
                 // Else it ends by itself, only later.
                 let _ = lease.release().await;
-                return ended;
+                ended
             }
-        };
-        if lost && !self.quiet {
-            self.screen.say(&format!("meeting {meeting}: another process has taken it over"));
         }
-        Ok(Ended::Lost(meeting))
     }
 
     async fn export(&self, lease: &Lease) -> Result<Ended, Stop> {
@@ -218,23 +236,32 @@ impl Worker<'_> {
         let query = self.queries.iter().find(|query| query.meeting_id() == meeting);
         let query: Vec<_> = query.cloned().into_iter().collect();
         let name = format!("of meeting {meeting}");
-        let earlier = Saved::read(lease, &name, &arguments, &query).await?;
-        if let Some(mut saved) = earlier {
-            let theirs = self::part(file, &saved.part);
-            match self.copy(&saved, &theirs, file, part) {
-                Ok(output) => {
+        let earlier = Saved::read(lease, &name, &arguments, &query).await;
+        let taken_up = match earlier {
+            Ok(Some(mut saved)) => {
+                let theirs = self::part(file, &saved.part);
+                self.copy(&saved, &theirs, file, part).map(|output| {
                     lease.id().clone_into(&mut saved.part);
-                    saved.write(lease).await?;
-                    // Not earlier: until then it is the one that the checkpoint is of.
-                    let _ = fs::remove_file(theirs);
-                    return Ok((output, saved));
-                }
-                Err(stop) if !self.quiet => {
-                    let why = stop.text;
-                    self.screen.say(&format!("warning: meeting {meeting} starts anew: {why}"));
-                }
-                Err(_) => {}
+                    Some((output, saved, theirs))
+                })
             }
+            // Redis is away.
+            Err(stop) if stop.code == 75 => return Err(stop),
+            earlier => earlier.map(|_| None),
+        };
+        match taken_up {
+            Ok(Some((output, saved, theirs))) => {
+                saved.write(lease).await?;
+                // Not earlier: until then it is the one that the checkpoint is of.
+                let _ = fs::remove_file(theirs);
+                return Ok((output, saved));
+            }
+            Err(stop) if !self.quiet => {
+                // What a person could move away is moved out of the way here.
+                let why = stop.text.split_once("; move ").map_or(&*stop.text, |(why, _)| why);
+                self.screen.say(&format!("warning: meeting {meeting} starts anew: {why}"));
+            }
+            _ => {}
         }
         let start = query.into_iter().map(|query| self.client.enrolls(query).checkpoint());
         let mut saved = Saved::new(arguments, start.collect());

@@ -1,7 +1,7 @@
 -- Leases the first meeting to the asker that is neither finished nor leased to another one.
 --
--- KEYS[1], a hash: a meeting -> 'finished', or until when it is leased (in ms on this server's clock)
---   and to whom; the empty name -> the terms of whoever came first.
+-- KEYS[1], a hash: a meeting -> 'finished' and by whom, or until when it is leased (in ms on this
+--   server's clock) and to whom; the empty name -> the terms of whoever came first.
 -- ARGV: the terms, the asker, how long a lease lasts and how long the hash is kept (ms), the meetings.
 -- Returns what there is, and a number: 'claimed' and which meeting, from 0; 'wait' and for how many
 --   ms until a lease may end; 'finished', all of them; 'terms', which are others.
@@ -16,8 +16,8 @@ redis.call('PEXPIRE', KEYS[1], ARGV[4])
 local soonest = math.huge
 for i = 5, #ARGV do
   local lease = redis.call('HGET', KEYS[1], ARGV[i]) or '0 '
-  if lease ~= 'finished' then
-    local ends, holder = lease:match('^(%d+) (.*)$')
+  local ends, holder = lease:match('^(%d+) (.*)$')
+  if ends then
     -- The asker's own: the answer to an earlier claim was lost on the way.
     if tonumber(ends) <= now or holder == ARGV[2] then
       redis.call('HSET', KEYS[1], ARGV[i], string.format('%.0f %s', now + ARGV[3], ARGV[2]))

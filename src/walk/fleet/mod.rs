@@ -8,6 +8,7 @@
 use std::{
     convert::Infallible,
     fmt,
+    future::Future,
     sync::{Arc, LazyLock},
     time::Duration,
 };
@@ -33,6 +34,9 @@ static LOAD: LazyLock<Script> =
 
 /// How long a holder may be silent. Our choice.
 const LEASE: Duration = Duration::from_secs(15);
+
+/// How long who finds all meetings held waits at most before it looks again. Our choice.
+const LOOK: Duration = Duration::from_secs(5);
 
 /// How long what a fleet has finished is remembered after its last step. Our choice.
 const KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -87,6 +91,19 @@ impl Redis {
     /// # Errors
     ///
     /// Of kind `Argument` when the company or the name is empty.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use wecom_enroll::Redis;
+    ///
+    /// let redis = Redis::open("rediss://user:password@redis.example.com")?; // sends nothing
+    /// let fleet = redis.fleet("CORPID", "night of 12 May")?.terms("csv").lease(Duration::from_secs(30))?;
+    /// # drop(fleet);
+    /// # Ok::<(), wecom_enroll::Error>(())
+    /// ```
     pub fn fleet(&self, company: &str, name: impl Into<String>) -> Result<Fleet> {
         let name = name.into();
         if company.trim().is_empty() || name.trim().is_empty() {
@@ -141,42 +158,44 @@ impl Fleet {
     ///
     /// # Cancel safety
     ///
-    /// A meeting that was claimed in the moment of the drop is nobody's until that lease ends.
+    /// A meeting that is claimed in the moment of the drop is given back.
     pub async fn claim<S: AsRef<str> + Sync>(&self, meetings: &[S]) -> Result<Option<Lease>> {
         let id = format!("{:032x}", fastrand::u128(..));
+        let mut script = CLAIM.key(&*self.leases);
+        script.arg(&*self.terms).arg(&*id).arg(millis(self.lease)).arg(millis(KEPT));
+        for meeting in meetings {
+            script.arg(meeting.as_ref());
+        }
+        let meetings = meetings.iter().map(|meeting| meeting.as_ref().to_owned()).collect();
+        let claim = Arc::new(Claim { fleet: self.clone(), id, script, meetings });
         loop {
-            let mut claim = CLAIM.key(&*self.leases);
-            claim.arg(&*self.terms).arg(&*id).arg(millis(self.lease)).arg(millis(KEPT));
-            for meeting in meetings {
-                claim.arg(meeting.as_ref());
-            }
-            let (found, number): (String, u64) = self.run(&claim).await?;
-            match &*found {
-                "claimed" => {
-                    let meeting = usize::try_from(number).ok().and_then(|i| meetings.get(i));
-                    return Ok(
-                        meeting.map(|meeting| Lease::new(self.clone(), meeting.as_ref(), id))
-                    );
-                }
-                "finished" => return Ok(None),
-                // Not longer than a holder is quiet: it may have finished, or given up.
-                "wait" => sleep(Duration::from_millis(number).min(self.lease / 3)).await,
-                _ => {
-                    return Err(Error::argument(format!(
-                        "the fleet {} was begun on other terms: keep to them, or choose another name",
-                        self.name
-                    )));
-                }
+            let once = || {
+                // In a task: whoever drops this must not leave a lease behind that nobody knows of.
+                let once = tokio::spawn(Arc::clone(&claim).once());
+                async { once.await.unwrap_or_else(|_| Err(Error::shared(STOPPED, true))) }
+            };
+            match self.patiently(once).await? {
+                Found::Claimed(lease) => return Ok(Some(lease)),
+                Found::Finished => return Ok(None),
+                // Its holder may finish it before, or give up.
+                Found::Held(left) => sleep(left.min(self.lease / 3).min(LOOK)).await,
             }
         }
     }
 
-    /// Runs a script; while Redis is away, again and again until the patience is at its end.
     async fn run<T: FromRedisValue>(&self, script: &ScriptInvocation<'_>) -> Result<T> {
+        self.patiently(|| self.redis.run(script)).await
+    }
+
+    /// While Redis is away, again and again until the patience is at its end.
+    async fn patiently<T, F: Future<Output = Result<T>>>(
+        &self,
+        mut attempted: impl FnMut() -> F,
+    ) -> Result<T> {
         let begun = Instant::now();
         let mut attempt = 1;
         loop {
-            let error = match self.redis.run(script).await {
+            let error = match attempted().await {
                 Ok(value) => return Ok(value),
                 Err(error) => error,
             };
@@ -185,6 +204,41 @@ impl Fleet {
                 None => return Err(error.with_attempts(attempt)),
             }
             attempt = attempt.saturating_add(1);
+        }
+    }
+}
+
+const STOPPED: &str = "the runtime was stopped in the middle of a claim";
+
+/// A claim that is made until it is answered, always under the same name.
+struct Claim {
+    fleet: Fleet,
+    id: String,
+    script: ScriptInvocation<'static>,
+    meetings: Vec<String>,
+}
+
+enum Found {
+    Claimed(Lease),
+    /// For so long at least.
+    Held(Duration),
+    Finished,
+}
+
+impl Claim {
+    async fn once(self: Arc<Self>) -> Result<Found> {
+        let Self { fleet, id, script, meetings } = &*self;
+        let (found, number): (String, u64) = fleet.redis.run(script).await?;
+        match (&*found, usize::try_from(number).ok().and_then(|at| meetings.get(at))) {
+            ("claimed", Some(meeting)) => {
+                Ok(Found::Claimed(Lease::new(fleet.clone(), meeting, id.clone())))
+            }
+            ("wait", _) => Ok(Found::Held(Duration::from_millis(number))),
+            ("finished", _) => Ok(Found::Finished),
+            _ => Err(Error::argument(format!(
+                "the fleet {} was begun on other terms: keep to them, or choose another name",
+                fleet.name
+            ))),
         }
     }
 }
@@ -205,6 +259,32 @@ impl fmt::Debug for Fleet {
 /// A task renews it, however long the walk waits. Dropping it gives the meeting back; when the process
 /// dies, the lease ends by itself. The store's `save` is refused once another process has the meeting:
 /// then [`is_lost`](Self::is_lost) is true, and there is nothing left to do but to stop.
+///
+/// ```no_run
+/// use futures::TryStreamExt;
+/// use wecom_enroll::{CheckpointStore, Client, Lease, Query, Result};
+///
+/// /// `None`: another process has the meeting now, and goes on behind what was saved.
+/// async fn count(client: &Client, lease: Lease) -> Result<Option<usize>> {
+///     let mut rows = client.enrolls(Query::webinar(lease.meeting()));
+///     let walk = async {
+///         let mut count = 0;
+///         while rows.try_next().await?.is_some() {
+///             count += 1;
+///         }
+///         Ok(count)
+///     };
+///     tokio::select! {
+///         counted = walk => {
+///             let counted = counted?;
+///             lease.finish().await?;
+///             Ok(Some(counted))
+///         }
+///         () = lease.lost() => Ok(None),
+///     }
+/// }
+/// # let _ = count;
+/// ```
 pub struct Lease {
     holder: Arc<Holder>,
     /// Dropped with the lease, which the task notices.
@@ -249,6 +329,10 @@ impl Lease {
     }
 
     /// Waits until [`is_lost`](Self::is_lost).
+    ///
+    /// # Cancel safety
+    ///
+    /// It changes nothing, and may be dropped and called again.
     pub async fn lost(&self) {
         // Its sender is ours.
         let _ = self.holder.over.subscribe().wait_for(|&over| over).await;
@@ -259,6 +343,11 @@ impl Lease {
     /// # Errors
     ///
     /// Of kind `Checkpoint` when the lease was lost; of kind `Shared`, transient when Redis was away for a minute.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped before its end, the meeting is finished or given back, as chance has it: given back, it is
+    /// claimed again, and found at its end.
     pub async fn finish(self) -> Result<()> {
         self.holder.step("finish", &[]).await?;
         self.holder.over.send_replace(true);
@@ -271,6 +360,10 @@ impl Lease {
     /// # Errors
     ///
     /// As with [`finish`](Self::finish), but after one attempt: the lease ends by itself, if later.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped before its end, it is as if the lease were dropped: it is given back all the same.
     pub async fn release(self) -> Result<()> {
         let Self { held, task, .. } = self;
         drop(held);

@@ -7,11 +7,13 @@
 local lease = redis.call('HGET', KEYS[1], ARGV[1])
 -- Nobody's: this Redis has lost it, and nobody has claimed the meeting since. A lease that was ended
 -- keeps its holder's name, lest an earlier holder takes it for such a one.
-if lease and lease:match('^%d+ (.*)$') ~= ARGV[2] then return 0 end
+if lease and lease:match(' (.*)$') ~= ARGV[2] then return 0 end
 
 local what, ends = ARGV[5], 0
+-- By the asker itself: the answer was lost on the way.
+if lease and lease:match('^finished') then return what == 'finish' and 1 or 0 end
 if what == 'finish' then
-  redis.call('HSET', KEYS[1], ARGV[1], 'finished')
+  redis.call('HSET', KEYS[1], ARGV[1], 'finished ' .. ARGV[2])
   redis.call('HDEL', KEYS[2], ARGV[1])
 else
   if what == 'save' then redis.call('HSET', KEYS[2], ARGV[1], ARGV[6]) end
