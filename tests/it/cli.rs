@@ -124,6 +124,35 @@ async fn rows_on_a_terminal_are_not_torn_by_a_bar_and_rows_elsewhere_get_one() {
     assert_eq!(seen, "");
 }
 
+/// The most memory that a command has had at once, in kB. Linux only.
+#[cfg(target_os = "linux")]
+async fn peak(args: &[&str]) -> u64 {
+    let mut child = command(EXE, args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let (status, mut peak) = (format!("/proc/{}/status", child.id().unwrap()), 0);
+    let begun = Instant::now();
+    while child.try_wait().unwrap().is_none() {
+        assert!(begun.elapsed() < LIMIT, "in time");
+        let text = fs::read_to_string(&status).unwrap_or_default();
+        let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kb = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse().ok());
+        peak = kb.unwrap_or(peak);
+        sleep(5 * MS).await;
+    }
+    peak
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn ten_times_the_rows_take_no_more_memory() {
+    let folder = TempDir::new().unwrap();
+    let book = folder.path().join("rows.xlsx");
+    for (command, more) in [("summary", &[][..]), ("export", &["-o", text(&book)])] {
+        let peak = async |rows| peak(&[&[command, "--demo", rows], more].concat()).await;
+        let (few, many) = (peak("3000").await, peak("30000").await);
+        assert!(few > 5000 && many < few + 3000, "{command}: {few} kB, then {many} kB");
+    }
+}
+
 #[tokio::test]
 async fn the_main_job_runs_on_the_embedded_simulator() {
     let files = Files::new();

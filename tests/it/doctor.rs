@@ -137,6 +137,24 @@ async fn a_name_a_port_a_proxy_silence_and_tls_that_fail_are_told_apart() {
     }
 }
 
+#[cfg(feature = "redis")]
+#[tokio::test]
+async fn a_redis_that_is_away_is_a_check_of_its_own_and_its_cause_is_told_once() {
+    let sim = start(Simulator::builder()).await;
+    let mut doctor = command(EXE, &["doctor", "M", "--base-url", &sim.base_url()]);
+    doctor.env("WECOM_REDIS_URL", "redis://127.0.0.1:1");
+    let done = finish(doctor).await;
+    let text = String::from_utf8(done.stdout.clone()).unwrap();
+    let lines: Vec<_> = text.lines().collect();
+    assert_eq!((code(&done), lines.len(), sim.calls().list), (75, 8, 0), "{text}");
+    assert!(
+        lines[1].starts_with("Redis        FAILED ") && lines[2].ends_with("skipped"),
+        "{text}"
+    );
+    assert_eq!(lines[1].matches("onnection refused").count(), 1, "{text}");
+    assert!(lines[1].contains("check that the Redis runs"), "{text}");
+}
+
 #[tokio::test]
 async fn credentials_that_cannot_be_right_are_not_sent_and_no_secret_is_shown() {
     const SECRET: &str = "Sup3r-S3cret";

@@ -12,6 +12,7 @@ use crate::{Stop, connect::duration, interruption};
 
 /// Serve made-up enrollees on a loopback port, with faults on request
 #[derive(clap::Args)]
+#[command(after_help = faults())]
 pub(crate) struct Args {
     /// Where to listen; a loopback address, port 0 takes a free one
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:0")]
@@ -26,6 +27,18 @@ pub(crate) struct Args {
     /// may be repeated
     #[arg(long = "fault", value_name = "SPEC")]
     faults: Vec<Fault>,
+}
+
+/// The library tells them to who gives one that there is not.
+fn faults() -> String {
+    let told = "".parse::<Fault>().err().map_or_else(String::new, |error| error.to_string());
+    let kinds = told.split_once("the kinds are ").map_or("", |(_, kinds)| kinds);
+    format!(
+        "Faults: KIND is one of {kinds}. WHEN is N, N..M, every:N or P%, counted from 1; without it, always.\n\n\
+         Credentials that it takes: WECOM_CORP_ID={}, WECOM_CORP_SECRET={}.",
+        Simulator::CORP_ID,
+        Simulator::SECRET
+    )
 }
 
 pub(crate) async fn run(args: Args) -> Result<u8, Stop> {
