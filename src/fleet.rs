@@ -40,10 +40,10 @@
 //! IP, and a fleet fetches one token a lifetime.
 //!
 //! - **Quota**: no sliding window holds more than its number, over all processes, by Redis's clock. A
-//!   twentieth of it, and of ten calls or more at least two, may come at once. Windows are kept a fortieth longer than they are, and at least
-//!   25 ms, for calls that take longer to WeCom than others; a grant that itself took longer than that
-//!   is not used. So nine tenths of a quota can be used; less of one whose window is shorter than a
-//!   second.
+//!   twentieth of it, and of ten calls or more at least two, may come at once. Windows are kept a
+//!   fortieth longer than they are, and at least 25 ms, for calls that take longer to WeCom than others;
+//!   a grant that itself took longer than that is not used. So nine tenths of a quota can be used; less
+//!   of one whose window is shorter than a second.
 //! - **Fairness**: whoever finds no room is told when to ask again, each a moment of its own, in the
 //!   order in which they came; newcomers come after them. A place binds nobody: while there is room for
 //!   two, whoever asks calls, because some of those in the line may be gone. Who has long to wait asks
@@ -85,12 +85,13 @@
 //! process of `export --fleet` has two. A permit adds the round trip to a call's own time, so Redis
 //! should stand in the same region as the fleet.
 //!
-//! On paper, from one measurement on two shared cores: a Redis ran 12,000 of these scripts a second, half
-//! of what it did of plain `GET`s, full windows or not. A company that uses up 10,000 calls a minute
-//! waits for nearly each, which makes 333 scripts a second. One Redis of that kind then carries some
-//! thirty such companies, whatever the number of processes; each of those has one connection, of
-//! which a Redis takes 10,000 by default. One process alone got 1,600 permits a second for one stream
-//! and 3,200 for ten, a debug build; its own limiter gives 22 and 9 times as many.
+//! On paper, from one measurement on two shared cores: a Redis ran 50,000 of these scripts a second from
+//! fifty connections, more than half of what it did of plain `GET`s, full windows or not. A company that
+//! uses up 10,000 calls a minute waits for nearly each, which makes 333 scripts a second. One Redis of
+//! that kind then carries some 150 such companies, whatever the number of processes; each of those has
+//! one connection or two, of which a Redis takes 10,000 by default. One process alone, on the cores of
+//! its Redis, got 8,900 permits a second for one stream, 48,000 for ten and 70,000 for a hundred; its own
+//! limiter gives 108, 28 and 9 times as many (`cargo bench --all-features -- limiter`).
 //!
 //! A company has one key, at most three for each app, of a few hundred bytes, not counting the token, and
 //! two for each fleet, of some hundred bytes a meeting. A claim looks at the fleet's meetings in their
