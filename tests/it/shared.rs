@@ -171,7 +171,7 @@ async fn small_quotas_are_used_and_leave_nobody_out() {
         let sim = start(Simulator::builder().enrollees(10_000_000).quota(calls, SECOND)).await;
         let quota = (u32::try_from(calls).unwrap(), SECOND);
         // More in line than there are calls in a window.
-        let (streams, lasts, pushback) = (2, 14 * SECOND, 10 * MS);
+        let (streams, lasts, pushback) = (3, 14 * SECOND, 10 * MS);
         let job = Job { quota, pushback, streams, lasts, ..Job::new(&sim, &server) };
         let processes: Vec<_> = (0..4).map(|_| job.spawn()).collect();
         until("calls", || sim.calls().list > 1).await;
