@@ -234,10 +234,27 @@ impl fmt::Debug for Client {
 /// Only credentials have to be given. What is wrong is told by [`ClientBuilder::build`].
 ///
 /// ```
-/// use wecom_enroll::{Client, ErrorKind};
+/// use std::time::Duration;
 ///
+/// use wecom_enroll::{Client, ErrorKind, HttpTransport, Quota, RetryPolicy};
+///
+/// const SECOND: Duration = Duration::from_secs(1);
+///
+/// let client = Client::builder()
+///     .corp_secret("CORPID", "SECRET") // or .access_token(..), or .token_source(..)
+///     .base_url("https://gateway.example.com/wecom") // a company's own way to WeCom
+///     .quota(Quota::new(100, SECOND)?)
+///     .quota(Quota::new(3_000, 60 * SECOND)?)
+///     .retry(RetryPolicy::new().max_attempts(8)?)
+///     .pushback(90 * SECOND)
+///     .attempt_timeout(10 * SECOND)
+///     .max_body(1 << 20)
+///     .transport(HttpTransport::new()?) // or .http_client(..)
+///     .build()?;
+/// # drop(client);
 /// let error = Client::builder().access_token("TOKEN").base_url("http://example.com").build();
 /// assert_eq!(error.unwrap_err().kind(), ErrorKind::Argument); // a token in the clear
+/// # Ok::<(), wecom_enroll::Error>(())
 /// ```
 #[must_use = "a builder does nothing before build()"]
 pub struct ClientBuilder {

@@ -16,8 +16,13 @@ use crate::error::{Error, Result};
 /// use std::time::Duration;
 /// use wecom_enroll::RetryPolicy;
 ///
-/// let patient = RetryPolicy::new().max_attempts(8)?.base(Duration::from_secs(1));
-/// # let _ = patient;
+/// let patient = RetryPolicy::new()
+///     .max_attempts(8)?
+///     .base(Duration::from_secs(1))
+///     .cap(Duration::from_secs(60))
+///     .max_elapsed(Duration::from_secs(600))
+///     .max_pushback(Duration::from_secs(120));
+/// assert_ne!(patient, RetryPolicy::never());
 /// # Ok::<(), wecom_enroll::Error>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
