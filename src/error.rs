@@ -502,9 +502,9 @@ const REDIS_AWAY: Hint = (
 );
 
 const REDIS_REFUSES: Hint = (
-    "the Redis does not do what it is asked; check its URL, user and password, and that this user may use EVALSHA and \
-     SCRIPT LOAD on keys that begin with wecom-enroll:",
-    "请检查 Redis 地址、用户名与密码，并确认该用户可对以 wecom-enroll: 开头的键执行 EVALSHA 与 SCRIPT LOAD",
+    "the Redis does not do what it is asked; check its URL, user and password, and that this user has the rights \
+     which the documentation's page fleet names",
+    "请检查 Redis 地址、用户名与密码，并确认该用户具有文档 fleet 页所列的权限",
 );
 
 /// Which errcode is what, from the page of global error codes (developer.work.weixin.qq.com,
@@ -520,7 +520,7 @@ const ERRCODES: &[Entry] = &[
     (
         &[45009],
         Class::Throttled,
-        "the call quota is used up; wait as long as the window that was exceeded, a minute or an hour, and ask for a smaller quota",
+        "the call quota is used up; wait as long as the window that was exceeded, a minute or an hour, and set a smaller quota here",
         "接口调用次数已达上限，请等待一分钟或一小时（视超出的频率限制而定）后再试，并调低本程序的频率限制",
     ),
     (
