@@ -62,6 +62,7 @@
 //! |---|---|
 //! | `blocking` | `EnrollStream::into_blocking`: the same rows as an iterator for synchronous code |
 //! | `redis` | `Redis`: one quota and one token for all processes of a [`fleet`], and meetings divided among them |
+//! | `sonic` | pages decoded by sonic-rs: an eighth less CPU a row, for a dozen crates more and their `unsafe` code |
 //! | `simulator` | `simulator`: an in-process WeCom on a loopback port, with faults on a script, for tests |
 //! | `cli` | the command line `wecom-enroll`; with `redis`, `export --fleet` |
 

@@ -1,8 +1,9 @@
 //! JSON to tables and back: encodes a query; decodes a page, a token grant, an errcode.
 //!
-//! `serde_json` parses, the seeds of `visit` note where each string lies. The first pass takes a page as a
-//! whole; only when that fails are its rows told apart and decoded one by one, so that a broken row
-//! costs itself and not its neighbours. Error texts name fields, never values: rows are personal data.
+//! `serde_json` parses, or sonic-rs where that is asked for, and the seeds of `visit` note where each
+//! string lies. The first pass takes a page as a whole; only when that fails are its rows told apart and
+//! decoded one by one, so that a broken row costs itself and not its neighbours. Error texts name
+//! fields, never values: rows are personal data.
 
 use std::{
     borrow::Cow,
@@ -198,18 +199,39 @@ pub(super) struct Notes<'b> {
     pub(super) tables: Tables,
     /// The field being decoded, for the error if that fails.
     pub(super) field: &'static str,
-    /// Whether a text may be something else than a string. Only the fast pass says no.
-    pub(super) careful: bool,
+    pub(super) pass: Pass,
+}
+
+/// How a page is gone through. What one pass cannot take, the next one may.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Pass {
+    /// The whole page, by sonic-rs.
+    #[cfg_attr(not(feature = "sonic"), expect(dead_code, reason = "its parser is optional"))]
+    Sonic,
+    /// The whole page, by `serde_json`. Texts are strings or null.
+    Fast,
+    /// Row by row, by `serde_json`.
+    Careful,
 }
 
 impl<'b> Notes<'b> {
     fn new(body: &'b str) -> Self {
-        Self { body, tables: Tables::default(), field: "", careful: true }
+        Self { body, tables: Tables::default(), field: "", pass: Pass::Careful }
     }
 
-    /// The fast pass. `None`: something in it is off, tell the rows apart.
+    /// The page in one go. `None`: something in it is off, tell the rows apart.
     fn whole_page(&mut self) -> Option<Envelope> {
-        self.careful = false;
+        #[cfg(feature = "sonic")]
+        {
+            self.pass = Pass::Sonic;
+            let mut json = sonic_rs::Deserializer::from_str(self.body);
+            let envelope = PageSeed { notes: self }.deserialize(&mut json);
+            if let (Ok(envelope), Ok(())) = (envelope, json.end()) {
+                return Some(envelope);
+            }
+            *self = Self::new(self.body);
+        }
+        self.pass = Pass::Fast;
         let mut json = serde_json::Deserializer::from_str(self.body);
         let envelope = PageSeed { notes: self }.deserialize(&mut json).ok()?;
         json.end().ok()?;

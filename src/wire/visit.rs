@@ -14,7 +14,7 @@ use serde_json::value::RawValue;
 
 use crate::wire::{
     Query,
-    codec::{Envelope, Head, MAX_ROWS, Notes},
+    codec::{Envelope, Head, MAX_ROWS, Notes, Pass},
     page::{AnswerRow, Row, Span, narrow},
     scalar::{Flag, Integer, Small},
 };
@@ -78,8 +78,8 @@ impl<'de> Visitor<'de> for TextSeed<'_, '_> {
     }
 }
 
-/// A text that is a string, or null; another one is left to the careful pass. As bytes, because their end
-/// is found faster, and the body was checked before.
+/// A text that is a string, or null, in the fast pass; another one is left to the careful pass. As bytes,
+/// because `serde_json` finds their end faster, and the body was checked before.
 pub(super) struct StringSeed<'n, 'b> {
     notes: &'n mut Notes<'b>,
 }
@@ -88,10 +88,9 @@ impl<'de> DeserializeSeed<'de> for StringSeed<'_, '_> {
     type Value = Span;
 
     fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Span, D::Error> {
-        if self.notes.careful {
-            TextSeed { notes: self.notes }.deserialize(json)
-        } else {
-            json.deserialize_option(self)
+        match self.notes.pass {
+            Pass::Fast => json.deserialize_option(self),
+            Pass::Sonic | Pass::Careful => TextSeed { notes: self.notes }.deserialize(json),
         }
     }
 }
@@ -118,6 +117,53 @@ impl<'de> Visitor<'de> for StringSeed<'_, '_> {
 
     fn visit_none<E: Error>(self) -> Result<Span, E> {
         Ok(Span::default())
+    }
+}
+
+/// A field of which nothing is known. `serde_json` passes over any value; sonic-rs would do so by a recursion
+/// that nothing bounds, so with it only a value that holds no others is passed over.
+struct UnknownSeed(Pass);
+
+impl<'de> DeserializeSeed<'de> for UnknownSeed {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<(), D::Error> {
+        match self.0 {
+            Pass::Sonic => json.deserialize_any(self),
+            Pass::Fast | Pass::Careful => json.deserialize_ignored_any(IgnoredAny).map(drop),
+        }
+    }
+}
+
+impl Visitor<'_> for UnknownSeed {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("neither a list nor an object")
+    }
+
+    fn visit_bool<E: Error>(self, _: bool) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_i64<E: Error>(self, _: i64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_u64<E: Error>(self, _: u64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_f64<E: Error>(self, _: f64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_str<E: Error>(self, _: &str) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<(), E> {
+        Ok(())
     }
 }
 
@@ -304,7 +350,7 @@ impl<'de> Visitor<'de> for AnswerSeed<'_, '_> {
                 AnswerField::QuestionNum => answer.question_num = map.next_value::<Small>()?.0,
                 AnswerField::QuestionType => answer.question_type = map.next_value::<Small>()?.0,
                 AnswerField::SpecialType => answer.special_type = map.next_value::<Small>()?.0,
-                AnswerField::Other => drop(map.next_value::<IgnoredAny>()?),
+                AnswerField::Other => map.next_value_seed(UnknownSeed(notes.pass))?,
             }
         }
         notes.tables.answers.push(answer);
@@ -347,7 +393,7 @@ impl<'de> Visitor<'de> for RowSeed<'_, '_> {
                     continue;
                 }
                 RowField::Other => {
-                    map.next_value::<IgnoredAny>()?;
+                    map.next_value_seed(UnknownSeed(notes.pass))?;
                     continue;
                 }
             };
@@ -381,7 +427,7 @@ impl<'de> Visitor<'de> for PageSeed<'_, '_> {
                     envelope.next_cursor = map.next_value_seed(TextSeed { notes: &mut *notes })?;
                 }
                 PageField::Other => {
-                    map.next_value::<IgnoredAny>()?;
+                    map.next_value_seed(UnknownSeed(notes.pass))?;
                     continue;
                 }
             }

@@ -2,17 +2,17 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use futures::StreamExt;
+use futures::{StreamExt, TryStreamExt};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpListener,
     time::{Instant, timeout},
 };
-use wecom_enroll::{Client, ErrorKind, RetryPolicy, simulator::Simulator};
+use wecom_enroll::{Client, Enroll, ErrorKind, Reply, RetryPolicy, simulator::Simulator};
 
 use crate::{
     http::{builder, expected, fault, start},
-    support::{ids, query},
+    support::{Act, Script, ids, query},
 };
 
 /// A server that answers every connection with these bytes and then stays silent.
@@ -87,6 +87,27 @@ async fn deep_json_and_invalid_bytes_and_broken_rows_cost_one_row() {
             }
         }
         assert_eq!(items.iter().filter(|item| item.is_err()).count(), 1, "{spec}");
+    }
+}
+
+#[tokio::test]
+async fn a_value_as_deep_as_the_body_is_long_costs_no_row_where_nobody_knows_its_field() {
+    let deep = "[".repeat(3 << 20) + &"]".repeat(3 << 20);
+    for value in [&deep, r#"{"a":[{}]}"#, "[]", "null", "-1.5e3", r#""\n""#, "true", "7", "-7"] {
+        for place in 0..3 {
+            let field = format!(r#""new":{value},"#);
+            let new = |at| if at == place { field.as_str() } else { "" };
+            let answer = format!(r#"{{{}"question_title":"Q","answer_content":["A"]}}"#, new(2));
+            let row = format!(r#"{{{}"enroll_id":"1","answer_list":[{answer}]}}"#, new(1));
+            let page = format!(r#"{{{}"errcode":0,"enroll_list":[{row}]}}"#, new(0));
+            let script = Script::new(move |_| Act::Reply(Reply::new(200, page.clone())));
+            let rows: Vec<Enroll> = script.client().enrolls(query()).try_collect().await.unwrap();
+            assert_eq!((rows.len(), rows[0].enroll_id()), (1, "1"));
+            assert_eq!(
+                rows[0].answers().map(|answer| answer.question_title()).collect::<Vec<_>>(),
+                ["Q"]
+            );
+        }
     }
 }
 
