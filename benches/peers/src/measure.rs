@@ -3,9 +3,13 @@
 use std::{fs, time::Duration};
 
 use anyhow::{Context, Result};
-use nix::sys::{
-    resource::{Resource, UsageWho, getrlimit, getrusage, setrlimit},
-    time::TimeVal,
+use nix::{
+    sched::{CpuSet, sched_getaffinity, sched_setaffinity},
+    sys::{
+        resource::{Resource, UsageWho, getrlimit, getrusage, setrlimit},
+        time::TimeVal,
+    },
+    unistd::Pid,
 };
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
@@ -72,6 +76,16 @@ fn peak_mb() -> Result<f64> {
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     let kb = line.and_then(|line| line.trim().strip_suffix(" kB")).context("no VmHWM")?;
     Ok(kb.trim().parse::<f64>()? / 1024.0)
+}
+
+/// Keeps this process, and those that it will start, on one of its cores.
+pub(crate) fn stay_on_one_core() -> Result<()> {
+    let myself = Pid::from_raw(0);
+    let allowed = sched_getaffinity(myself)?;
+    let core = (0..CpuSet::count()).find(|&core| allowed.is_set(core).unwrap_or_default());
+    let mut one = CpuSet::new();
+    one.set(core.context("no core to stay on")?)?;
+    sched_setaffinity(myself, &one).context("cannot stay on one core")
 }
 
 /// A thousand walks need a thousand sockets, on either side.
