@@ -25,6 +25,10 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// guess) fifty are in use, and few are idle: the next permit takes one. More are left by a burst.
 const MAX_IDLE: usize = 32;
 
+/// A body's pieces are joined when there are so many: a server that sends crumbs must not have each
+/// of them kept. Over TLS a page comes in four or five.
+const PIECES: usize = 8;
+
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// A [`Transport`] over HTTP, with TLS by rustls. Clones share their connections.
@@ -145,22 +149,27 @@ impl Transport for HttpTransport {
 async fn read(response: &mut Response, most: usize) -> Result<Bytes> {
     // Unknown if it is compressed.
     let length = response.content_length().and_then(|length| usize::try_from(length).ok());
-    let mut body = BytesMut::new();
-    while let Some(chunk) = response.chunk().await.map_err(without_url)? {
-        if chunk.len() > most - body.len() {
-            return Err(Error::too_large(most));
-        }
+    let (mut body, mut pieces, mut room) = (BytesMut::new(), Vec::new(), most);
+    while let Some(piece) = response.chunk().await.map_err(without_url)? {
+        room = room.checked_sub(piece.len()).ok_or_else(|| Error::too_large(most))?;
         // Most come in one piece, and are not copied. To have read its end keeps the connection.
-        if length == Some(chunk.len()) {
+        if length == Some(piece.len()) {
             response.chunk().await.map_err(without_url)?;
-            return Ok(chunk);
+            return Ok(piece);
         }
-        if body.is_empty() {
-            body.reserve(length.unwrap_or(0).min(most));
+        pieces.push(piece);
+        if pieces.len() == PIECES {
+            join(&mut body, &mut pieces);
         }
-        body.extend_from_slice(&chunk);
     }
+    join(&mut body, &mut pieces);
     Ok(body.freeze())
+}
+
+/// Not before they are there: a thousand calls at once would wait with a body's memory each.
+fn join(body: &mut BytesMut, pieces: &mut Vec<Bytes>) {
+    body.reserve(pieces.iter().map(Bytes::len).sum());
+    pieces.drain(..).for_each(|piece| body.extend_from_slice(&piece));
 }
 
 fn without_url(error: reqwest::Error) -> Error {

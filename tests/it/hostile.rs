@@ -8,11 +8,13 @@ use tokio::{
     net::TcpListener,
     time::{Instant, timeout},
 };
-use wecom_enroll::{Client, Enroll, ErrorKind, Reply, RetryPolicy, simulator::Simulator};
+use wecom_enroll::{
+    Client, ClientBuilder, Enroll, ErrorKind, Reply, RetryPolicy, simulator::Simulator,
+};
 
 use crate::{
     http::{builder, expected, fault, start},
-    support::{Act, Script, ids, query},
+    support::{Act, List, Script, ids, query},
 };
 
 /// A server that answers every connection with these bytes and then stays silent.
@@ -33,14 +35,12 @@ pub(crate) async fn serve(reply: Vec<u8>) -> SocketAddr {
     addr
 }
 
-fn client_of(addr: SocketAddr) -> Client {
+fn settings(addr: SocketAddr) -> ClientBuilder {
     Client::builder()
         .access_token("TOKEN")
         .base_url(format!("http://{addr}"))
         .retry(RetryPolicy::never())
         .attempt_timeout(Duration::from_secs(2))
-        .build()
-        .unwrap()
 }
 
 #[tokio::test]
@@ -67,6 +67,26 @@ async fn the_body_cap_is_exact() {
         if walk(middle).await { high = middle } else { low = middle }
     }
     assert!(high > 500 && walk(high).await && !walk(high - 1).await, "a page of {high} bytes");
+}
+
+#[tokio::test]
+async fn a_body_in_crumbs_is_put_together_in_order_and_counts_towards_the_cap() {
+    let list = List::of(50);
+    let body = list.page(0).to_string();
+    for pieces in [1, 2, 7, 8, 9, 16, 17, body.len()] {
+        let mut reply = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec();
+        for piece in body.as_bytes().chunks(body.len().div_ceil(pieces)) {
+            reply.extend(format!("{:x}\r\n", piece.len()).bytes().chain(piece.iter().copied()));
+            reply.extend(b"\r\n");
+        }
+        reply.extend(b"0\r\n\r\n");
+        let addr = serve(reply).await;
+        let walk =
+            async |cap| ids(settings(addr).max_body(cap).build().unwrap().enrolls(query())).await;
+        assert_eq!(walk(body.len()).await.unwrap(), list.ids(), "in {pieces} pieces");
+        let error = walk(body.len() - 1).await.unwrap_err().to_string();
+        assert!(error.contains("is larger than"), "in {pieces} pieces: {error}");
+    }
 }
 
 #[tokio::test]
@@ -176,7 +196,8 @@ async fn headers_without_number_or_end_are_a_transport_error() {
     for reply in replies {
         let start: String = String::from_utf8_lossy(&reply).chars().take(60).collect();
         let addr = serve(reply).await;
-        let walk = timeout(Duration::from_secs(10), ids(client_of(addr).enrolls(query())));
+        let walk =
+            timeout(Duration::from_secs(10), ids(settings(addr).build().unwrap().enrolls(query())));
         let error = walk.await.unwrap().unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Transport, "{start}: {error}");
     }
