@@ -21,7 +21,7 @@ use crate::{
         Page, Query,
         page::{Bad, Cursor, Row, Span, Tables},
         scalar::{Flag, Integer},
-        visit::{HeadSeed, PageSeed, RawRows, RowSeed, TextSeed},
+        visit::{PageSeed, RawRows, RowSeed, TextSeed},
     },
 };
 
@@ -34,6 +34,10 @@ pub(super) const MAX_ROWS: usize = 10_000;
 
 /// How many bytes an answer takes, or rather fewer: it makes room for all of a page's at once.
 const ANSWER_LEN: usize = 192;
+
+/// How far into a body its rows are looked for, to know where the head ends. Our choice: WeCom's example
+/// has a head of a hundred bytes.
+const HEAD_LEN: usize = 1024;
 
 /// The longest `enroll_id` that the error of an undecodable row repeats.
 const ID_CAP: usize = 64;
@@ -94,12 +98,22 @@ pub(crate) fn decode_page(body: &[u8], number: u64, peeked: Option<&Cursor>) -> 
 /// The cursor to the next page, if the head of a body tells it: WeCom writes it before the rows, though
 /// nobody promises that. What it says of a page that turns out to be broken is worth nothing.
 pub(crate) fn peek_cursor(body: &[u8]) -> Option<Cursor> {
-    let mut head = Head::default();
-    // It stops where the rows begin, with an error.
-    let _ =
-        HeadSeed { head: &mut head }.deserialize(&mut serde_json::Deserializer::from_slice(body));
-    let Head { errcode, has_more, next_cursor } = head;
-    Cursor::new(&next_cursor).filter(|_| errcode == 0 && has_more)
+    #[derive(Deserialize)]
+    struct Head<'a> {
+        errcode: Option<Integer>,
+        has_more: Option<Flag>,
+        #[serde(borrow)]
+        next_cursor: Cow<'a, str>,
+    }
+    const ROWS: &[u8] = br#""enroll_list""#;
+    let rows = body.windows(ROWS.len()).take(HEAD_LEN).position(|key| key == ROWS)?;
+    let fields = body[..rows].trim_ascii_end().strip_suffix(b",")?;
+    // An object of its own: a parser that stops in the middle of one calls it an error, and allocates that.
+    let (mut head, len) = ([b'}'; HEAD_LEN], fields.len());
+    head[..len].copy_from_slice(fields);
+    let Head { errcode, has_more, next_cursor } = serde_json::from_slice(&head[..=len]).ok()?;
+    let leads_on = errcode.is_none_or(|code| code.0 == 0) && has_more.is_some_and(|more| more.0);
+    Cursor::new(&next_cursor).filter(|_| leads_on)
 }
 
 /// One row on its own, as [`super::Enroll`] is deserialized from.
@@ -183,14 +197,6 @@ pub(super) struct Envelope {
     pub(super) errmsg: Span,
     pub(super) has_more: bool,
     pub(super) next_cursor: Span,
-}
-
-/// What stands before the rows.
-#[derive(Default)]
-pub(super) struct Head<'b> {
-    pub(super) errcode: i64,
-    pub(super) has_more: bool,
-    pub(super) next_cursor: Cow<'b, str>,
 }
 
 /// The tables of a page while they are being filled; they get their own body at the end.

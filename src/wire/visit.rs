@@ -3,7 +3,7 @@
 //! Each seed is its own visitor over [`Notes`]. Absent and null stand for empty, unknown fields are
 //! passed over, and the field being read is remembered for the error.
 
-use std::{borrow::Cow, fmt, ops::Range};
+use std::{fmt, ops::Range};
 
 use serde::{
     Deserialize, Deserializer,
@@ -14,7 +14,7 @@ use serde_json::value::RawValue;
 
 use crate::wire::{
     Query,
-    codec::{Envelope, Head, MAX_ROWS, Notes, Pass},
+    codec::{Envelope, MAX_ROWS, Notes, Pass},
     page::{AnswerRow, Row, Span, narrow},
     scalar::{Flag, Integer, Small},
 };
@@ -434,42 +434,5 @@ impl<'de> Visitor<'de> for PageSeed<'_, '_> {
             envelope.known |= !matches!(field, PageField::Errmsg | PageField::NextCursor);
         }
         Ok(envelope)
-    }
-}
-
-/// The head of a page, up to its rows.
-pub(super) struct HeadSeed<'h, 'b> {
-    pub(super) head: &'h mut Head<'b>,
-}
-
-impl<'de: 'b, 'b> DeserializeSeed<'de> for HeadSeed<'_, 'b> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<(), D::Error> {
-        json.deserialize_map(self)
-    }
-}
-
-impl<'de: 'b, 'b> Visitor<'de> for HeadSeed<'_, 'b> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a page")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        /// Borrowed, if there is nothing to unescape.
-        #[derive(Deserialize)]
-        struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
-        while let Some(field) = map.next_key::<PageField>()? {
-            match field {
-                PageField::Errcode => self.head.errcode = map.next_value::<Integer>()?.0,
-                PageField::HasMore => self.head.has_more = map.next_value::<Flag>()?.0,
-                PageField::NextCursor => self.head.next_cursor = map.next_value::<Text<'_>>()?.0,
-                PageField::Rows => break,
-                PageField::Errmsg | PageField::Other => drop(map.next_value::<IgnoredAny>()?),
-            }
-        }
-        Ok(())
     }
 }

@@ -2,7 +2,7 @@
 
 use futures::{StreamExt, TryStreamExt, stream::FusedStream};
 use serde_json::{Value, json};
-use wecom_enroll::{Enroll, ErrorKind, Query, Reply, StatusFilter};
+use wecom_enroll::{Enroll, ErrorKind, Query, Reply, RetryPolicy, StatusFilter};
 
 use crate::support::{Act, List, Script, ids, page, query, row, stubborn};
 
@@ -355,6 +355,42 @@ async fn read_ahead_follows_the_page_and_not_its_head() {
             assert_eq!(ids(rows).await.unwrap(), list.ids(), "{what}, {ahead} ahead");
             assert_eq!(script.in_flight(), 0, "{what}: what went astray is cancelled");
         }
+    }
+}
+
+/// The page is cut short, so that nothing but its head can have led to a second request.
+#[tokio::test(start_paused = true)]
+async fn the_next_request_is_on_its_way_before_the_page_is_decoded() {
+    const CUT: &str = r#""enroll_list":[{"enroll_id":"#;
+    let long = format!(r#"{{"errmsg":"{}","has_more":true,"next_cursor":"C","#, "x".repeat(2000));
+    for (head, next) in [
+        (r#"{"errcode":0,"errmsg":"ok","has_more":true,"next_cursor":"C","#, Some("C")),
+        (
+            "{ \"errcode\" : 0 ,\r\n\t\"has_more\" : true , \"next_cursor\" : \"C\"\r\n\t,\r\n\t",
+            Some("C"),
+        ),
+        (r#"{"next_cursor":"\u0043","has_more":"1","errcode":"0","#, Some("C")),
+        (r#"{"has_more":1,"errcode":null,"new":{"a":[1]},"next_cursor":"C","#, Some("C")),
+        (r#"{"errmsg":"\"enroll_list\"","has_more":true,"next_cursor":"C","#, Some("C")),
+        (r#"{"errmsg":"enroll_list","has_more":true,"next_cursor":"C","#, None),
+        (r#"{"errcode":0,"has_more":false,"next_cursor":"C","#, None),
+        (r#"{"errcode":0,"next_cursor":"C","#, None),
+        (r#"{"errcode":0,"has_more":true,"next_cursor":"","#, None),
+        (r#"{"errcode":0,"has_more":true,"next_cursor":null,"#, None),
+        (r#"{"errcode":0,"has_more":true,"#, None),
+        (r#"{"errcode":45009,"has_more":true,"next_cursor":"C","#, None),
+        (r#"{"has_more":true,"next_cursor":"C""#, None),
+        ("{", None),
+        ("", None),
+        (&long, None),
+    ] {
+        let reply = format!("{head}{CUT}");
+        let script = Script::new(move |_| Act::Reply(Reply::new(200, reply.clone())));
+        let client = script.builder().retry(RetryPolicy::never()).build().unwrap();
+        assert!(ids(client.enrolls(query()).read_ahead(1)).await.is_err(), "{head}");
+        let calls = script.calls();
+        let cursors: Vec<_> = calls.iter().filter_map(|call| call.cursor()).collect();
+        assert_eq!(cursors, Vec::from_iter(next), "{head}");
     }
 }
 
