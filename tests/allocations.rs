@@ -1,23 +1,26 @@
 //! What a walk allocates, counted: a guard against what no timing would notice.
 //!
-//! A binary of its own, because counting takes a global allocator. The transport is scripted: what
-//! HTTP allocates is `reqwest`'s, and measured by `benches/peers`.
+//! A binary of its own, because counting takes a global allocator. The transport is scripted but for
+//! one test: what HTTP allocates is `reqwest`'s, and measured by `benches/peers`.
 #![allow(missing_docs, clippy::unwrap_used, reason = "a test fails by panicking")]
 #![allow(clippy::cast_precision_loss, reason = "small numbers, in ratios")]
 
 use std::{
     future::{Future, ready},
+    io::{Read, Write},
+    net::TcpListener,
     pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering::SeqCst},
     },
+    thread,
 };
 
 use allocation_counter::{AllocationInfo, measure};
 use bytes::Bytes;
 use futures::{FutureExt, StreamExt};
-use wecom_enroll::{Client, Query, Reply, Request, Result, Transport};
+use wecom_enroll::{Client, Query, Reply, Request, Result, RetryPolicy, Transport};
 
 const ROWS: u64 = 50;
 
@@ -129,4 +132,30 @@ fn a_kept_page_is_its_body_and_a_quarter_and_a_detached_row_its_own_bytes() {
         assert!(copy.count_current <= 5, "{copy:?}");
         assert_eq!(detached.unwrap().enroll_id(), row.enroll_id());
     });
+}
+
+/// A body of which each byte is a piece of its own: a piece that is kept takes 32 bytes and more.
+#[test]
+fn a_body_in_crumbs_takes_no_more_than_a_few_times_its_bytes() {
+    const CAP: usize = 256 << 10;
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let server = thread::spawn(move || {
+        let (mut socket, _) = listener.accept().unwrap();
+        let _ = socket.read(&mut [0; 4096]);
+        let _ = socket.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
+        // Until its client has had enough.
+        while socket.write_all(&b"1\r\nx\r\n".repeat(1000)).is_ok() {}
+    });
+    let client = Client::builder().access_token("T").base_url(url).max_body(CAP);
+    let client = client.retry(RetryPolicy::never()).build().unwrap();
+    let mut error = String::new();
+    let spent = measure(|| {
+        let row = block_on(async { client.enrolls(query()).next().await });
+        error = row.unwrap().unwrap_err().to_string();
+    });
+    server.join().unwrap();
+    assert!(error.contains(&format!("larger than {CAP} bytes")), "{error}");
+    assert!(spent.bytes_max >= CAP as u64, "{}: something is not counted", spent.bytes_max);
+    assert!(spent.bytes_max <= 6 * CAP as u64, "{} bytes for {CAP}", spent.bytes_max);
 }

@@ -83,8 +83,9 @@ impl EnrollStream {
     /// Fetches up to `pages` pages before they are needed. Default: 0.
     ///
     /// They are fetched in a task of their own, so this needs a tokio runtime; it ends when the stream
-    /// is dropped. They pay quota, also those of a walk that is then abandoned. Where the head of a
-    /// reply holds the next cursor, as WeCom's do, the next request is sent before the page is decoded.
+    /// is dropped. They pay quota, also those of a walk that is then abandoned. Where a reply
+    /// holds the next cursor before its rows, and these begin in its first 1,024 bytes, as WeCom's do, the
+    /// next request is sent before the page is decoded.
     ///
     /// # Examples
     ///
