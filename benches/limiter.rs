@@ -1,90 +1,89 @@
-//! What a permit costs: calls of empty pages, of one stream and of many, under one window and more.
+//! Measures the cost of a permit with calls that return empty pages, from one stream or many, with one or
+//! more quotas.
 
 use std::{
-    future::Future,
     hint::black_box,
     num::NonZeroU32,
-    pin::Pin,
     sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
 
-use criterion::{Criterion, Throughput};
-use futures::{StreamExt, stream::FuturesUnordered};
+use bytes::Bytes;
+use criterion::{BenchmarkGroup, Criterion, Throughput, measurement::WallTime};
+use futures::{
+    FutureExt, StreamExt,
+    future::{self, BoxFuture},
+    stream::FuturesUnordered,
+};
 use governor::RateLimiter;
+use http::{Request, Response};
 use tokio::runtime::Runtime;
-use wecom_enroll::{Client, ClientBuilder, Query, Quota, Reply, Request, Result, Transport};
+use wecom_enroll::{Client, ClientBuilder, Query, Quota, Result, Transport};
 
-/// Calls an iteration.
+/// Calls per iteration.
 const CALLS: usize = 1000;
 
-/// A list without an end and without a row.
+/// An infinite list of empty pages.
 #[derive(Default)]
 struct Endless(AtomicU64);
 
 impl Transport for Endless {
-    fn send(&self, _: Request) -> Pin<Box<dyn Future<Output = Result<Reply>> + Send + '_>> {
+    fn send(&self, _: Request<Bytes>, _: usize) -> BoxFuture<'_, Result<Response<Bytes>>> {
         let cursor = self.0.fetch_add(1, Ordering::Relaxed);
         let body = format!(r#"{{"has_more":true,"next_cursor":"{cursor}"}}"#);
-        Box::pin(async move { Ok(Reply::new(200, body)) })
+        future::ok(Response::new(body.into())).boxed()
     }
 }
 
-fn client(windows: u64) -> Client {
-    builder(windows).build().unwrap()
-}
-
-fn builder(windows: u64) -> ClientBuilder {
-    // As wide as windows get, and never full.
+/// Returns the builder of a client whose quotas never make it wait.
+fn builder(quotas: u64) -> ClientBuilder {
     let quota = |seconds| Quota::new(u32::MAX, Duration::from_secs(seconds)).unwrap();
     let builder = Client::builder().access_token("T").transport(Endless::default());
-    (1..=windows).map(quota).fold(builder, ClientBuilder::quota)
+    builder.quotas((1..=quotas).map(quota))
 }
 
 pub(crate) fn bench(c: &mut Criterion) {
     let runtime = Runtime::new().unwrap();
     let mut group = c.benchmark_group("limiter");
     group.throughput(Throughput::Elements(CALLS as u64));
-    group.bench_function("governor's own check, one window", |b| {
-        let cells = RateLimiter::direct(governor::Quota::per_second(NonZeroU32::MAX));
-        b.iter(|| (0..CALLS).for_each(|_| drop(black_box(cells.check()))));
+    group.bench_function("governor alone, 1 quota", |b| {
+        let limiter = RateLimiter::direct(governor::Quota::per_second(NonZeroU32::MAX));
+        b.iter(|| (0..CALLS).for_each(|_| drop(black_box(limiter.check()))));
     });
-    // What a window costs a permit is the difference of two lines over the windows between them.
-    for windows in [1, 2, 12] {
-        let client = client(windows);
-        group.bench_function(format!("calls of one stream, windows: {windows}"), |b| {
-            b.to_async(&runtime).iter(|| calls(&client, CALLS));
-        });
+    // To get the cost of one quota per permit, divide the difference of two lines by the difference of their quotas.
+    for quotas in [1, 2, 12] {
+        let client = builder(quotas).build().unwrap();
+        bench_streams(&mut group, &runtime, &client, &format!("{quotas} quotas"), &[1]);
     }
-    for streams in [10, 100] {
-        let client = client(2);
-        let name = format!("calls of {streams} streams on two threads, windows: 2");
-        group.bench_function(name, |b| b.to_async(&runtime).iter(|| spread(&client, streams)));
-    }
+    let client = builder(2).build().unwrap();
+    bench_streams(&mut group, &runtime, &client, "2 quotas", &[10, 100]);
     #[cfg(feature = "redis")]
-    if let Some(server) = runtime.block_on(crate::redis_server::RedisServer::start()) {
-        // One round trip a permit; many streams have theirs on the way at once.
-        let redis = wecom_enroll::Redis::open(&server.url()).unwrap();
-        let client = builder(2).redis(redis).company("bench").build().unwrap();
-        group.bench_function("shared permits: calls of one stream, windows: 2", |b| {
-            b.to_async(&runtime).iter(|| calls(&client, CALLS));
-        });
-        for streams in [10, 100] {
-            let name = format!("shared permits: calls of {streams} streams on two threads");
-            group.bench_function(name, |b| b.to_async(&runtime).iter(|| spread(&client, streams)));
-        }
+    if let Ok(url) = std::env::var("BENCH_REDIS_URL") {
+        // Each permit takes one round trip. The round trips of many streams overlap.
+        let redis = wecom_enroll::Redis::open(&url).unwrap().company("bench");
+        let client = builder(2).redis(redis).build().unwrap();
+        bench_streams(&mut group, &runtime, &client, "2 quotas in Redis", &[1, 10, 100]);
     }
     group.finish();
 }
 
-async fn spread(client: &Client, streams: usize) -> usize {
-    let stream = |_| {
-        let client = client.clone();
-        tokio::spawn(async move { calls(&client, CALLS / streams).await })
-    };
-    (0..streams).map(stream).collect::<FuturesUnordered<_>>().count().await
-}
-
-async fn calls(client: &Client, calls: usize) -> usize {
-    client.pages(Query::webinar("M")).take(calls).map(black_box).count().await
+/// Divides the calls among streams, each in its own task.
+fn bench_streams(
+    group: &mut BenchmarkGroup<'_, WallTime>,
+    runtime: &Runtime,
+    client: &Client,
+    quotas: &str,
+    streams: &[usize],
+) {
+    for &streams in streams {
+        group.bench_function(format!("{quotas}, streams: {streams}"), |b| {
+            b.to_async(runtime).iter(|| {
+                let stream = |_| {
+                    let pages = client.pages(Query::webinar("M"));
+                    tokio::spawn(pages.take(CALLS / streams).map(black_box).count())
+                };
+                (0..streams).map(stream).collect::<FuturesUnordered<_>>().count()
+            });
+        });
+    }
 }

@@ -1,7 +1,9 @@
-//! What a row costs, from a reply's bytes to its reader. Each group has its alternative in it: compare
-//! lines of one run with one another, never with another run's.
+//! Measures the cost of a row, from the bytes of a response to the reader. Each group includes alternatives to
+//! this library. Compare only lines of the same run.
 //!
-//! `cargo bench` runs all of it, `cargo bench -- decode` one group.
+//! `cargo bench --features simulator` runs everything, `cargo bench --features simulator -- decode` one
+//! group. With the feature `redis` and `BENCH_REDIS_URL`, `limiter` includes the Redis limiter; use a Redis
+//! without other data.
 #![allow(missing_docs, clippy::unwrap_used, reason = "a bench fails by panicking")]
 
 mod decode;
@@ -9,13 +11,9 @@ mod end_to_end;
 mod limiter;
 mod owned;
 mod recorded;
-#[cfg(feature = "redis")]
-#[allow(dead_code, reason = "the tests need more of it")]
-#[path = "../tests/it/redis_server.rs"]
-mod redis_server;
-mod walk;
+mod stream;
 
 use criterion::{criterion_group, criterion_main};
 
-criterion_group!(benches, decode::bench, walk::bench, limiter::bench, end_to_end::bench);
+criterion_group!(benches, decode::bench, stream::bench, limiter::bench, end_to_end::bench);
 criterion_main!(benches);

@@ -1,10 +1,10 @@
-//! What a user would write instead: serde's derive, and every string owned.
-#![allow(clippy::struct_field_names, reason = "the API's own names")]
+//! The types that a user would write instead: derived `Deserialize` with owned strings.
+#![allow(clippy::struct_field_names, reason = "the names of the API")]
 
 use serde::Deserialize;
 
 #[derive(Deserialize)]
-#[allow(dead_code, reason = "decoded for the cost of it")]
+#[allow(dead_code, reason = "decoded only to measure the cost")]
 pub(crate) struct Page {
     pub(crate) has_more: bool,
     pub(crate) next_cursor: String,
@@ -12,9 +12,9 @@ pub(crate) struct Page {
 }
 
 #[derive(Deserialize)]
-#[allow(dead_code, reason = "decoded for the cost of it")]
+#[allow(dead_code, reason = "decoded only to measure the cost")]
 pub(crate) struct Row {
-    /// A number or a string: WeCom's pages disagree about which.
+    /// A number or a string: WeCom's documentation shows both.
     pub(crate) enroll_id: serde_json::Value,
     pub(crate) enroll_time: String,
     pub(crate) enroll_source_type: u32,
@@ -27,7 +27,7 @@ pub(crate) struct Row {
 }
 
 #[derive(Deserialize)]
-#[allow(dead_code, reason = "decoded for the cost of it")]
+#[allow(dead_code, reason = "decoded only to measure the cost")]
 pub(crate) struct Answer {
     pub(crate) answer_content: Vec<String>,
     pub(crate) is_required: u32,

@@ -1,63 +1,63 @@
-//! Replies as the simulator sent them, handed out again without a network.
+//! Responses recorded from the simulator, and a client that replays them without a network.
 
-use std::{collections::HashMap, future::Future, pin::Pin, sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use futures::{FutureExt, future, future::BoxFuture};
+use http::{Request, Response};
 use serde_json::json;
-use wecom_enroll::{
-    Client, ClientBuilder, Quota, Reply, Request, Result, Transport, simulator::Simulator,
-};
+use wecom_enroll::{Client, ClientBuilder, Quota, Result, Transport, simulator::Simulator};
 
 use crate::owned;
 
-/// Replies by the body of their request.
-pub(crate) type Replies = Arc<HashMap<Bytes, Bytes>>;
+/// Response bodies by the body of their request.
+pub(crate) type Responses = Arc<HashMap<Bytes, Bytes>>;
 
-struct Recorded(Replies);
+struct Replay(Responses);
 
-impl Transport for Recorded {
-    fn send(&self, request: Request) -> Pin<Box<dyn Future<Output = Result<Reply>> + Send + '_>> {
-        let reply = self.0[request.body().unwrap()].clone();
-        Box::pin(async move { Ok(Reply::new(200, reply)) })
+impl Transport for Replay {
+    fn send(&self, request: Request<Bytes>, _: usize) -> BoxFuture<'_, Result<Response<Bytes>>> {
+        future::ok(Response::new(self.0[request.body()].clone())).boxed()
     }
 }
 
-/// A client of these replies.
-pub(crate) fn client(replies: Replies) -> Client {
-    ample(Client::builder().access_token("T").transport(Recorded(replies)))
+/// Returns a client that gets these responses.
+pub(crate) fn client(responses: Responses) -> Client {
+    unlimited(Client::builder().access_token("T").transport(Replay(responses)))
 }
 
-/// A client whose quota never makes it wait, though it is kept like any other.
-pub(crate) fn ample(builder: ClientBuilder) -> Client {
+/// Builds a client whose quota is checked, but never makes it wait.
+pub(crate) fn unlimited(builder: ClientBuilder) -> Client {
     let quota = Quota::new(u32::MAX, Duration::from_secs(1)).unwrap();
-    builder.quota(quota).build().unwrap()
+    builder.quotas([quota]).build().unwrap()
 }
 
-/// The body that a client asks for meeting `M` with.
+/// Returns the body of a client's request for meeting `M`.
 pub(crate) fn request(cursor: Option<&str>) -> Bytes {
     let cursor = cursor.map(|cursor| format!(r#""cursor":{},"#, json!(cursor))).unwrap_or_default();
     format!(r#"{{"meetingid":"M","status":0,{cursor}"limit":50}}"#).into()
 }
 
-/// Where a simulator lists enrollees.
+/// Returns the URL of a simulator's enrollment list.
 pub(crate) fn url(sim: &Simulator) -> String {
     let path = "/cgi-bin/meeting/webinar/enroll/list?access_token=";
     format!("{}{path}{}", sim.base_url(), sim.access_token())
 }
 
-/// The whole list of meeting `M`.
-pub(crate) async fn list(sim: &Simulator) -> Replies {
+/// Records the list of a meeting with this many enrollees, who have five answers each.
+pub(crate) async fn list(enrollees: u64) -> Responses {
+    let sim = Simulator::builder().enrollees(enrollees).start().await.unwrap();
     let http = reqwest::Client::builder().no_proxy().build().unwrap();
-    let url = url(sim);
-    let mut replies = HashMap::new();
+    let url = url(&sim);
+    let mut responses = HashMap::new();
     let mut body = request(None);
     loop {
-        let reply = http.post(&url).body(body.clone()).send().await.unwrap();
-        let reply = reply.bytes().await.unwrap();
-        let page: owned::Page = serde_json::from_slice(&reply).unwrap();
-        replies.insert(body, reply);
+        let response = http.post(&url).body(body.clone()).send().await.unwrap();
+        let response = response.bytes().await.unwrap();
+        let page: owned::Page = serde_json::from_slice(&response).unwrap();
+        responses.insert(body, response);
         if !page.has_more {
-            return Arc::new(replies);
+            return Arc::new(responses);
         }
         body = request(Some(&page.next_cursor));
     }

@@ -1,9 +1,11 @@
-//! The gate that keeps every call within the quotas: several sliding windows, and pushback.
+//! [`Quota`] and the limiter, which keeps all calls within several sliding windows, and holds them after
+//! errcode 45009.
 //!
-//! governor does the arithmetic of each window, on tokio's clock, so that tests can pause it. A
-//! cell limiter whose burst is N would let 2N through in its first window; ours divide N into a
-//! burst of a tenth and a steady flow of the rest, so that no sliding window ever holds more than N.
-//! Room is waited for first and paid for later, at the moment of sending: a dropped wait costs nothing.
+//! governor does the arithmetic of each window. A rate limiter with a burst of N allows up to 2N calls in its
+//! first window. Here, N is divided into a burst of a tenth and a steady rate for the rest.
+//!
+//! A caller waits until a permit is available, and takes it only when it sends the request. So a dropped wait
+//! uses no quota, and a stream that is not polled does not delay others.
 
 use std::{
     future::{Ready, ready},
@@ -26,57 +28,50 @@ use governor::{
 use tokio::time::Instant;
 
 use crate::{
-    call::stats::Wait,
+    call::stats::WaitReason,
     error::{Error, Result},
 };
 
-/// At most so many calls in any sliding window of this length, from the first call on.
-///
-/// ```
-/// use std::time::Duration;
-///
-/// use wecom_enroll::Quota;
-///
-/// let a_third_of_wecoms = Quota::new(3_333, Duration::from_secs(60))?;
-/// # let _ = a_third_of_wecoms;
-/// # Ok::<(), wecom_enroll::Error>(())
-/// ```
+/// A rate limit: at most `calls` calls in any sliding window of length `window`, from the first call on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Quota {
-    pub(super) calls: NonZeroU32,
-    pub(super) window: Duration,
+    pub(crate) calls: NonZeroU32,
+    pub(crate) window: Duration,
 }
 
 impl Quota {
-    /// What WeCom allows a corp per API: 10,000 calls a minute and 150,000 an hour (page 90454,
-    /// 2023-08-28). WeCom may adjust them.
+    /// WeCom's limits per organization and API: 10,000 calls per minute and 150,000 per hour (document 90454,
+    /// 2023-08-28). WeCom may change them.
     pub(crate) const WECOM: [Self; 2] = [
         Self { calls: NonZeroU32::MIN.saturating_add(9_999), window: Duration::from_secs(60) },
         Self { calls: NonZeroU32::MIN.saturating_add(149_999), window: Duration::from_secs(3600) },
     ];
 
-    /// For `gettoken`: half of the 2,000 erroneous calls an hour after which WeCom's staff say an IP
-    /// is banned.
+    /// For `gettoken`: half of the 2,000 failed calls per hour after which an IP is banned, according to
+    /// WeCom's staff.
     pub(crate) const GETTOKEN: Self =
         Self { calls: NonZeroU32::MIN.saturating_add(999), window: Duration::from_secs(3600) };
 
-    /// At most `calls` in any window of this length.
+    /// Creates a limit of `calls` per `window`.
     ///
-    /// A tenth of them, and at least one, may come at once; the rest is spread over the window.
+    /// A tenth of the calls, at least one, may be made in a burst. The rest is spread over the window.
     ///
     /// # Errors
     ///
-    /// Of kind `Argument` when either is zero, or the window longer than 366 days.
+    /// Returns [`ErrorKind::InvalidArgument`](crate::ErrorKind::InvalidArgument) if `calls` or `window` is
+    /// zero, or `window` is longer than 366 days.
     pub fn new(calls: u32, window: Duration) -> Result<Self> {
         let calls = NonZeroU32::new(calls)
-            .ok_or_else(|| Error::argument("a quota of 0 calls would never let one through"))?;
+            .ok_or_else(|| Error::invalid_argument("quota must allow at least one call"))?;
         if window.is_zero() || window > Duration::from_secs(366 * 24 * 3600) {
-            return Err(Error::argument("a quota's window is longer than 0 and at most 366 days"));
+            return Err(Error::invalid_argument(
+                "quota window must be greater than zero and at most 366 days",
+            ));
         }
         Ok(Self { calls, window })
     }
 
-    /// Burst and flow such that `burst + window / interval` never exceeds `calls`, even where the
+    /// Chooses burst and interval such that `burst + window / interval` never exceeds `calls`, even if the
     /// window includes both its ends.
     fn governor(self) -> governor::Quota {
         let burst = self.calls.get().div_ceil(10);
@@ -88,52 +83,48 @@ impl Quota {
     }
 }
 
-/// Lets calls pass when every window has room: those of one client, or of a fleet.
-///
-/// Nobody holds anything while waiting: a stream that is kept, but not polled, must not keep the
-/// others, and one that is dropped costs nothing.
+/// Issues permits: locally for one client, or shared by several processes.
 pub(crate) trait Limiter: Send + Sync {
-    /// What is known to keep every call back. A look: nothing is spent, and nobody is asked.
-    fn closed(&self) -> Option<Closed>;
+    /// Returns what currently blocks all calls, as far as this process knows. Uses no quota.
+    fn blocked(&self) -> Option<Blocked>;
 
-    /// Pays for one call, which is then sent at once, or says what keeps it back. `turn` is the
-    /// call's own, the same one until it has been paid for.
+    /// Acquires a permit for a call that is sent immediately, or returns what blocks it. Pass the same
+    /// `ticket` until a permit is acquired.
     ///
     /// # Errors
     ///
-    /// When it cannot be known whether there is room; then nothing may be sent.
-    fn take<'a>(&'a self, turn: &'a mut Turn) -> Taking<'a>;
+    /// Returns an error if the limiter cannot decide. Then nothing may be sent.
+    fn acquire<'a>(&'a self, ticket: &'a mut Ticket) -> Acquire<'a>;
 
-    /// Holds every call for `pushback` from now on.
-    fn hold(&self, pushback: Duration);
+    /// Holds all calls for this time.
+    fn hold(&self, retry_after: Duration);
 }
 
-/// What keeps a call back, and until when at least.
+/// Why no permit is available, and the earliest time to ask again.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Closed {
-    pub(crate) wait: Wait,
+pub(crate) struct Blocked {
+    pub(crate) reason: WaitReason,
     pub(crate) until: Instant,
 }
 
-/// What a call has behind it where there is a line.
+/// The state of one caller in a limiter that keeps a queue. The local limiter does not use it.
 #[derive(Debug, Default)]
-pub(crate) struct Turn {
-    /// When its place in the line comes.
-    #[cfg(feature = "redis")]
-    pub(crate) place: Option<Instant>,
-    /// Leaves to call that came too late to be used.
-    #[cfg(feature = "redis")]
-    pub(crate) late: u32,
+#[cfg_attr(not(feature = "redis"), expect(dead_code, reason = "only a shared limiter has a queue"))]
+pub(crate) struct Ticket {
+    /// The retry time that was assigned to this caller.
+    pub(crate) due: Option<Instant>,
+    /// How many permits were discarded because they arrived too late.
+    pub(crate) late_permits: u32,
 }
 
-/// Not boxed where nobody has to be asked.
-pub(crate) type Taking<'a> = Either<Ready<Result<Taken>>, BoxFuture<'a, Result<Taken>>>;
-pub(crate) type Taken = Result<(), Closed>;
+/// The future of [`Limiter::acquire`]. The local limiter needs no allocation for it.
+pub(crate) type Acquire<'a> = Either<Ready<Result<Permit>>, BoxFuture<'a, Result<Permit>>>;
+pub(crate) type Permit = Result<(), Blocked>;
 
 /// The limiter of one client and its clones.
-pub(crate) struct LocalLimiter(Mutex<Gate>);
+pub(crate) struct LocalLimiter(Mutex<State>);
 
-struct Gate {
+struct State {
     windows: Vec<Window>,
     held_until: Option<Instant>,
 }
@@ -141,82 +132,84 @@ struct Gate {
 impl LocalLimiter {
     pub(crate) fn new(quotas: &[Quota]) -> Self {
         let windows = quotas.iter().map(|&quota| Window::new(quota)).collect();
-        Self(Mutex::new(Gate { windows, held_until: None }))
+        Self(Mutex::new(State { windows, held_until: None }))
     }
 
-    fn gate(&self) -> MutexGuard<'_, Gate> {
+    fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Limiter for LocalLimiter {
-    fn closed(&self) -> Option<Closed> {
-        self.gate().closed()
+    fn blocked(&self) -> Option<Blocked> {
+        self.state().blocked()
     }
 
-    fn take<'a>(&'a self, _turn: &'a mut Turn) -> Taking<'a> {
-        Either::Left(ready(Ok(self.gate().take())))
+    fn acquire<'a>(&'a self, _ticket: &'a mut Ticket) -> Acquire<'a> {
+        Either::Left(ready(Ok(self.state().acquire())))
     }
 
-    fn hold(&self, pushback: Duration) {
-        let mut gate = self.gate();
-        gate.held_until = gate.held_until.max(Instant::now().checked_add(pushback));
+    fn hold(&self, retry_after: Duration) {
+        let mut state = self.state();
+        state.held_until = state.held_until.max(Instant::now().checked_add(retry_after));
     }
 }
 
-impl Gate {
-    fn closed(&self) -> Option<Closed> {
+impl State {
+    fn blocked(&self) -> Option<Blocked> {
         let now = Instant::now();
         if let Some(until) = self.held_until.filter(|&until| until > now) {
-            return Some(Closed { wait: Wait::Pushback, until });
+            return Some(Blocked { reason: WaitReason::RetryAfter, until });
         }
         let full_for = self.windows.iter().filter_map(Window::full_for).max()?;
-        Some(Closed { wait: Wait::Quota, until: now + full_for })
+        Some(Blocked { reason: WaitReason::Quota, until: now + full_for })
     }
 
-    /// All windows, or none.
-    fn take(&self) -> Taken {
-        if let Some(closed) = self.closed() {
-            return Err(closed);
+    /// Takes one call from every window, or changes nothing.
+    fn acquire(&self) -> Permit {
+        if let Some(blocked) = self.blocked() {
+            return Err(blocked);
         }
         for window in &self.windows {
-            // There is room: nobody else is at the gate.
-            let _ = window.take();
+            // Every window has capacity, and the lock keeps others out.
+            let _ = window.acquire();
         }
         Ok(())
     }
 }
 
-/// One quota's window. `state` is governor's, reachable from here so that a look costs nothing.
+/// The window of one quota. `state` is governor's own state, kept here so that `full_for` can restore it.
 struct Window {
-    cells: RateLimiter<NotKeyed, State, TokioClock, NoOpMiddleware<Duration>>,
-    state: State,
+    limiter: RateLimiter<NotKeyed, Cell, TokioClock, NoOpMiddleware<Duration>>,
+    state: Cell,
 }
 
 impl Window {
     fn new(quota: Quota) -> Self {
-        let state = State::default();
-        let cells = RateLimiter::new(quota.governor(), state.clone(), TokioClock(Instant::now()));
-        Self { cells, state }
+        let state = Cell::default();
+        let clock = TokioClock(Instant::now());
+        Self { limiter: RateLimiter::new(quota.governor(), state.clone(), clock), state }
     }
 
-    fn take(&self) -> Result<(), Duration> {
-        self.cells.check().map_err(|until| until.wait_time_from(self.cells.clock().now()))
+    fn acquire(&self) -> Result<(), Duration> {
+        self.limiter.check().map_err(|until| until.wait_time_from(self.limiter.clock().now()))
     }
 
+    /// Returns the time until the window has capacity, or `None` if it has. Uses no capacity.
     fn full_for(&self) -> Option<Duration> {
         let before = self.state.0.load(Ordering::Relaxed);
-        let wait = self.take().err();
+        let wait = self.acquire().err();
         self.state.0.store(before, Ordering::Relaxed);
         wait
     }
 }
 
-/// governor's state of one window. It is touched under the gate's lock only, so no exchange is needed.
+/// governor's state of one window. It is only used under the limiter's lock, so plain loads and stores are
+/// enough.
 #[derive(Clone, Debug, Default)]
-struct State(Arc<AtomicU64>);
+struct Cell(Arc<AtomicU64>);
 
-impl StateStore for State {
+impl StateStore for Cell {
     type Key = NotKeyed;
 
     fn measure_and_replace<T, F, E>(&self, _: &NotKeyed, measure: F) -> Result<T, E>
@@ -230,7 +223,7 @@ impl StateStore for State {
     }
 }
 
-/// governor's clock on tokio's, so that a paused clock holds for both: the time since an origin.
+/// Implements governor's clock with tokio's, so that tests can pause it. Instants are times since an origin.
 #[derive(Clone, Debug)]
 struct TokioClock(Instant);
 

@@ -1,13 +1,10 @@
-//! Where access tokens come from: a source of the caller's own, one fixed token, or corp id and
-//! secret, cached and fetched once for all who wait.
+//! [`TokenSource`]: where access tokens come from.
 //!
-//! A source decides when a token is stale; the attempt loop decides when one was refused, and then
-//! says so with [`TokenSource::forget`].
+//! A source decides when a token is stale. The retry loop detects that a token was refused, and then calls
+//! [`TokenSource::invalidate`].
 
 use std::{
     fmt,
-    future::Future,
-    pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -18,28 +15,15 @@ use futures::{
 };
 use tokio::time::Instant;
 use tracing::{Instrument, warn_span};
-use url::Url;
 use zeroize::Zeroizing;
 
-use crate::{
-    call::{Begun, Lane, Request, transport::address},
-    error::{Error, Result},
-    wire,
-};
+use crate::error::{Error, Result};
 
-const PATH: &str = "/cgi-bin/gettoken";
+/// How long to wait before a refused secret is sent again: repeated wrong secrets ban the IP (WeCom document
+/// 90313).
+pub(crate) const REFUSAL_PERIOD: Duration = Duration::from_secs(60);
 
-/// A token is fetched anew this long before it expires, or a tenth of its life before, if that is
-/// less. Our choice.
-const MARGIN: Duration = Duration::from_secs(300);
-
-/// No token is kept longer, whatever the server says. Our choice.
-const MAX_LIFE: Duration = Duration::from_secs(24 * 3600);
-
-/// A refused secret is not sent again for so long: repeated wrong secrets ban the IP (page 90313).
-pub(super) const DAMPER: Duration = Duration::from_secs(60);
-
-/// An access token. It never shows in `Debug`, and its memory is wiped when the last clone is gone.
+/// An access token. `Debug` does not print it, and its memory is wiped when the last clone is dropped.
 ///
 /// ```
 /// use wecom_enroll::AccessToken;
@@ -52,13 +36,12 @@ pub(super) const DAMPER: Duration = Duration::from_secs(60);
 pub struct AccessToken(Arc<Zeroizing<String>>);
 
 impl AccessToken {
-    /// A token of up to 512 bytes, says WeCom's page 91039; none is cut here.
+    /// Creates a token. WeCom's tokens have up to 512 bytes (document 91039).
     pub fn new(token: impl Into<String>) -> Self {
         Self(Arc::new(Zeroizing::new(token.into())))
     }
 
-    /// The secret itself.
-    #[must_use]
+    /// Returns the secret itself.
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -70,99 +53,67 @@ impl fmt::Debug for AccessToken {
     }
 }
 
-/// Gives the access token for each attempt. For companies that keep their tokens in one place.
-///
-/// ```
-/// use std::{future::Future, pin::Pin, sync::Mutex};
-/// use wecom_enroll::{AccessToken, Client, Error, Result, TokenSource};
-///
-/// #[derive(Default)]
-/// struct Central {
-///     cached: Mutex<Option<AccessToken>>,
-/// }
-///
-/// async fn ask_the_vault() -> std::io::Result<String> {
-///     Ok("TOKEN".to_owned())
-/// }
-///
-/// impl TokenSource for Central {
-///     fn token(&self) -> Pin<Box<dyn Future<Output = Result<AccessToken>> + Send + '_>> {
-///         Box::pin(async {
-///             if let Some(token) = &*self.cached.lock().unwrap() {
-///                 return Ok(token.clone());
-///             }
-///             let token = AccessToken::new(ask_the_vault().await.map_err(Error::token)?);
-///             *self.cached.lock().unwrap() = Some(token.clone());
-///             Ok(token)
-///         })
-///     }
-///
-///     fn forget(&self, refused: &AccessToken) {
-///         self.cached.lock().unwrap().take_if(|token| token == refused);
-///     }
-/// }
-///
-/// let client = Client::builder().token_source(Central::default()).build()?;
-/// # let _ = client;
-/// # Ok::<(), Error>(())
-/// ```
+/// Provides the access token for each attempt, for example from an organization's token service. The cookbook
+/// has a complete example.
 pub trait TokenSource: Send + Sync + 'static {
-    /// The token to use now. Asked on every attempt, so it should come from a cache.
+    /// Returns the token to use now. Called at least once for every attempt, unless [`cached`](Self::cached)
+    /// returns a token.
     ///
     /// # Errors
     ///
-    /// [`Error::token`] when there is none, [`Error::transport`] when the source is down for now and
-    /// the error should say that it may pass. The call ends with it: retries are the source's own.
+    /// Return [`Error::token`] if there is no token, or [`Error::transport`] if the failure is transient. The
+    /// call fails with this error without a retry: retries are up to the source.
     ///
     /// # Cancel safety
     ///
-    /// The future may be dropped at any await point, as a stream's `next()` is; the source must
-    /// stay usable.
-    fn token(&self) -> Pin<Box<dyn Future<Output = Result<AccessToken>> + Send + '_>>;
+    /// The future may be dropped at any await point, like the `next()` of a stream. The source must remain
+    /// usable.
+    fn token(&self) -> BoxFuture<'_, Result<AccessToken>>;
 
-    /// The same without waiting, where it is at hand. Asked first, and then [`token`](Self::token) is not.
-    /// Default: `None`.
-    fn at_hand(&self) -> Option<AccessToken> {
+    /// Returns the token if it is available without waiting. Default: `None`.
+    fn cached(&self) -> Option<AccessToken> {
         None
     }
 
-    /// WeCom refused this token (errcode 40014 or 42001). The next [`token`](Self::token) should be
-    /// another one. Compare before forgetting: the refusal may be older than the present token.
-    fn forget(&self, refused: &AccessToken);
+    /// Called when WeCom refuses this token (errcode 40014 or 42001), so that the next [`token`](Self::token)
+    /// is another one. Compare `refused` with the current token first: it may have been replaced in the
+    /// meantime.
+    fn invalidate(&self, refused: &AccessToken);
 }
 
-/// One token that was given once.
+/// A token that does not change.
 pub(crate) struct FixedToken(pub(crate) AccessToken);
 
 impl TokenSource for FixedToken {
-    fn token(&self) -> Pin<Box<dyn Future<Output = Result<AccessToken>> + Send + '_>> {
+    fn token(&self) -> BoxFuture<'_, Result<AccessToken>> {
         Box::pin(async { Ok(self.0.clone()) })
     }
 
-    fn at_hand(&self) -> Option<AccessToken> {
+    fn cached(&self) -> Option<AccessToken> {
         Some(self.0.clone())
     }
 
-    fn forget(&self, _refused: &AccessToken) {}
+    fn invalidate(&self, _refused: &AccessToken) {}
 }
 
-/// Gives an app a token when there is none at hand: WeCom itself, or what a fleet has in common.
+/// Issues a token when none is cached: WeCom itself, or a cache that several processes share.
 pub(crate) trait Issuer: Send + Sync + 'static {
-    /// One token, of which nobody else in this process asks for another meanwhile. `refused` is the
-    /// last one that WeCom refused.
+    /// Issues one token. A [`TokenCache`] never makes two calls at the same time. `refused` is the last token
+    /// that WeCom refused.
     fn issue(&self, refused: Option<AccessToken>) -> BoxFuture<'_, Result<Issued>>;
 }
 
+/// A token, and when it must be refreshed.
 #[derive(Clone)]
 pub(crate) struct Issued {
-    pub(super) token: AccessToken,
-    pub(super) stale_at: Instant,
+    pub(crate) token: AccessToken,
+    pub(crate) stale_at: Instant,
 }
 
-/// Keeps an app's token, and has it issued once for all who wait.
-pub(crate) struct CorpSecret(Arc<Cache>);
+/// Caches the token of an app. Concurrent callers share one fetch.
+pub(crate) struct TokenCache(Arc<Cache>);
 
-/// What the one fetch in flight needs; it outlives whoever began it.
+/// Shared with the fetch in flight, which may outlive the caller that started it.
 struct Cache {
     issuer: Box<dyn Issuer>,
     state: Mutex<State>,
@@ -173,7 +124,7 @@ type Fetch = BoxFuture<'static, Result<AccessToken>>;
 
 enum State {
     Empty,
-    /// Weak, so that a fetch nobody waits for any more is dropped.
+    /// Weak, so that a fetch is dropped when nobody waits for it.
     Fetching(WeakShared<Fetch>),
     Granted(Issued),
     Refused {
@@ -191,14 +142,14 @@ impl State {
     }
 }
 
-impl CorpSecret {
+impl TokenCache {
     pub(crate) fn new(issuer: impl Issuer) -> Self {
         let (state, refused) = (Mutex::new(State::Empty), Mutex::default());
         Self(Arc::new(Cache { issuer: Box::new(issuer), state, refused }))
     }
 
-    /// What is known of the token, or the fetch to wait for.
-    fn known(&self) -> Result<Result<AccessToken>, Shared<Fetch>> {
+    /// Returns the cached token or refusal, or the fetch to wait for.
+    fn lookup(&self) -> Result<Result<AccessToken>, Shared<Fetch>> {
         let mut state = lock(&self.0.state);
         if let Some(token) = state.token() {
             return Ok(Ok(token));
@@ -221,21 +172,21 @@ impl CorpSecret {
     }
 }
 
-impl TokenSource for CorpSecret {
-    fn token(&self) -> Pin<Box<dyn Future<Output = Result<AccessToken>> + Send + '_>> {
+impl TokenSource for TokenCache {
+    fn token(&self) -> BoxFuture<'_, Result<AccessToken>> {
         Box::pin(async {
-            match self.known() {
-                Ok(known) => known,
+            match self.lookup() {
+                Ok(cached) => cached,
                 Err(fetch) => fetch.await,
             }
         })
     }
 
-    fn at_hand(&self) -> Option<AccessToken> {
+    fn cached(&self) -> Option<AccessToken> {
         lock(&self.0.state).token()
     }
 
-    fn forget(&self, refused: &AccessToken) {
+    fn invalidate(&self, refused: &AccessToken) {
         *lock(&self.0.refused) = Some(refused.clone());
         let mut state = lock(&self.0.state);
         if matches!(&*state, State::Granted(issued) if issued.token == *refused) {
@@ -252,7 +203,7 @@ impl Cache {
         *state = match &issued {
             Ok(issued) => State::Granted(issued.clone()),
             Err(error) if error.is_auth() => {
-                State::Refused { error: error.clone(), until: Instant::now() + DAMPER }
+                State::Refused { error: error.clone(), until: Instant::now() + REFUSAL_PERIOD }
             }
             Err(_) => State::Empty,
         };
@@ -262,40 +213,4 @@ impl Cache {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Corp id and secret of one app, for which WeCom gives tokens.
-pub(crate) struct App {
-    pub(crate) lane: Lane,
-    pub(crate) base: Url,
-    pub(crate) corp_id: String,
-    pub(crate) secret: Zeroizing<String>,
-}
-
-impl Issuer for App {
-    fn issue(&self, _refused: Option<AccessToken>) -> BoxFuture<'_, Result<Issued>> {
-        self.gettoken().boxed()
-    }
-}
-
-impl App {
-    async fn gettoken(&self) -> Result<Issued> {
-        let pairs = [("corpid", &*self.corp_id), ("corpsecret", &**self.secret)];
-        let url = address(&self.base, PATH, &pairs);
-        let request =
-            |_: Option<&AccessToken>| Ok(Request::new(Arc::clone(&url), PATH, self.lane.max_body));
-        let nothing_early = None::<fn(&[u8]) -> Option<Begun>>;
-        let begun = Instant::now();
-        let (grant, _) = self
-            .lane
-            .call(None, &self.secret, None, request, nothing_early, |body, _| {
-                wire::decode_token(body)
-            })
-            .await
-            .map_err(Error::while_getting_a_token)?;
-        let life = Duration::from_secs(grant.expires_in()).min(MAX_LIFE);
-        let stale_at = begun.checked_add(life.saturating_sub(MARGIN.min(life / 10)));
-        let stale_at = stale_at.unwrap_or(begun);
-        Ok(Issued { token: AccessToken::new(grant.into_token()), stale_at })
-    }
 }

@@ -1,148 +1,10 @@
-//! A fault is one thing that goes wrong, and the requests that it goes wrong for.
-//!
-//! It can be built in code or read from a spec, `[gettoken:]KIND[=VALUE][@WHEN]`, as a command line has it. This file
-//! only says what a fault *is*; `server.rs` and `page.rs` play it.
+//! [`Fault`]: a [`FaultKind`] and the requests that it applies to.
 
-use std::{fmt, str::FromStr, time::Duration};
+use std::{fmt, str::FromStr};
 
-/// What goes wrong.
-///
-/// Its `Display` is the KIND of a [`Fault`]'s spec.
-///
-/// ```
-/// use wecom_enroll::simulator::{Fault, FaultKind};
-///
-/// let fault: Fault = "status=503;retry-after=2@3".parse()?;
-/// assert_eq!(fault, Fault::new(FaultKind::Status { code: 503, retry_after: Some(2) }).at(3));
-/// assert_eq!(FaultKind::Errcode(45009).to_string(), "errcode=45009");
-/// # Ok::<(), wecom_enroll::simulator::FaultError>(())
-/// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum FaultKind {
-    /// `reset`: the connection is reset before any reply.
-    Reset,
-    /// `reset-body`: headers and half of the body, then a reset.
-    ResetBody,
-    /// `cut`: a complete reply whose JSON stops half-way.
-    Cut,
-    /// `status=CODE[;retry-after=SECS]`: another HTTP status, with an HTML body.
-    Status {
-        /// The status, 200 to 999.
-        code: u16,
-        /// Seconds for a `Retry-After` header.
-        retry_after: Option<u64>,
-    },
-    /// `errcode=CODE`: WeCom's own kind of error.
-    Errcode(i32),
-    /// `latency=DUR`: the usual reply, later.
-    Latency(Duration),
-    /// `slow=DUR`: the usual reply, its body dribbled over this time.
-    Slow(Duration),
-    /// `hang`: no reply until the client goes away.
-    Hang,
-    /// `repeat-cursor`: `next_cursor` leads to the page that it came with.
-    RepeatCursor,
-    /// `cycle`: `next_cursor` leads back to the second page.
-    Cycle,
-    /// `no-cursor`: `has_more` without a `next_cursor`.
-    NoCursor,
-    /// `empty-page`: no rows, and a cursor that leads on to the rows that belonged here.
-    EmptyPage,
-    /// `null-list`: an empty page whose `enroll_list` is null.
-    NullList,
-    /// `absent-list`: an empty page without `enroll_list`.
-    AbsentList,
-    /// `broken-row`: the `answer_list` of the middle row is a number.
-    BrokenRow,
-    /// `not-object-row`: the middle row is `7`.
-    NotObjectRow,
-    /// `invalid-utf8`: the middle row's `nick_name` has a byte that is not UTF-8.
-    InvalidUtf8,
-    /// `deep`: the middle row's `nick_name` is 200,000 nested arrays.
-    Deep,
-    /// `endless`: a body that never ends.
-    Endless,
-    /// `gzip-bomb`: a megabyte that inflates to a gigabyte of spaces.
-    GzipBomb,
-    /// `redirect=URL`: 302, with this `Location`.
-    Redirect(String),
-    /// `headers=N`: the usual reply, with so many more headers.
-    Headers(u32),
-    /// `token-expired`: errcode 42001, though the token is good.
-    TokenExpired,
-    /// `token-invalid`: errcode 40014, though the token is good.
-    TokenInvalid,
-}
+use super::fault_kind::{FaultKind, LIST_ONLY, PLAIN, WITH_VALUE};
 
-/// The kinds that take no value; from `FIRST_OF_LIST` on, those that only a list reply can show.
-const PLAIN: [(&str, FaultKind); 18] = [
-    ("reset", FaultKind::Reset),
-    ("reset-body", FaultKind::ResetBody),
-    ("cut", FaultKind::Cut),
-    ("hang", FaultKind::Hang),
-    ("endless", FaultKind::Endless),
-    ("gzip-bomb", FaultKind::GzipBomb),
-    ("token-expired", FaultKind::TokenExpired),
-    ("token-invalid", FaultKind::TokenInvalid),
-    ("repeat-cursor", FaultKind::RepeatCursor),
-    ("cycle", FaultKind::Cycle),
-    ("no-cursor", FaultKind::NoCursor),
-    ("empty-page", FaultKind::EmptyPage),
-    ("null-list", FaultKind::NullList),
-    ("absent-list", FaultKind::AbsentList),
-    ("broken-row", FaultKind::BrokenRow),
-    ("not-object-row", FaultKind::NotObjectRow),
-    ("invalid-utf8", FaultKind::InvalidUtf8),
-    ("deep", FaultKind::Deep),
-];
-const FIRST_OF_LIST: usize = 8;
-
-impl FaultKind {
-    fn needs_list(&self) -> bool {
-        PLAIN[FIRST_OF_LIST..].iter().any(|(_, kind)| kind == self)
-    }
-
-    fn with_value(name: &str, value: &str) -> Option<Self> {
-        Some(match name {
-            "status" => {
-                let (code, retry_after) = match value.split_once(";retry-after=") {
-                    Some((code, secs)) => (code, Some(secs.parse().ok()?)),
-                    None => (value, None),
-                };
-                let code = code.parse().ok().filter(|code| (200..1000).contains(code))?;
-                Self::Status { code, retry_after }
-            }
-            "errcode" => Self::Errcode(value.parse().ok()?),
-            "latency" => Self::Latency(duration(value)?),
-            "slow" => Self::Slow(duration(value)?),
-            "redirect" => Self::Redirect(value.to_owned()),
-            "headers" => Self::Headers(value.parse().ok()?),
-            _ => return None,
-        })
-    }
-}
-
-impl fmt::Display for FaultKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Status { code, retry_after: None } => write!(f, "status={code}"),
-            Self::Status { code, retry_after: Some(secs) } => {
-                write!(f, "status={code};retry-after={secs}")
-            }
-            Self::Errcode(code) => write!(f, "errcode={code}"),
-            Self::Latency(time) => write!(f, "latency={}", Spelled(*time)),
-            Self::Slow(time) => write!(f, "slow={}", Spelled(*time)),
-            Self::Redirect(url) => write!(f, "redirect={url}"),
-            Self::Headers(n) => write!(f, "headers={n}"),
-            plain => f.write_str(
-                PLAIN.iter().find(|(_, kind)| kind == plain).map_or("", |(name, _)| name),
-            ),
-        }
-    }
-}
-
-/// Which of the requests, counted from 1.
+/// The requests that a fault applies to. They are numbered from 1.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum When {
     Between(u64, u64),
@@ -152,35 +14,75 @@ enum When {
 
 impl When {
     fn parse(text: &str) -> Option<Self> {
-        let count = |text: &str| text.parse().ok().filter(|&n| n > 0);
-        Some(if let Some(n) = text.strip_prefix("every:") {
-            Self::Every(count(n)?)
-        } else if let Some(percent) = text.strip_suffix('%') {
-            Self::Percent(percent.parse().ok().filter(|percent| (0.0..=100.0).contains(percent))?)
-        } else if let Some((first, last)) = text.split_once("..") {
-            let (first, last) = (count(first)?, count(last)?);
-            (first <= last).then_some(Self::Between(first, last))?
-        } else {
-            let n = count(text)?;
-            Self::Between(n, n)
-        })
+        let positive = |text: &str| text.parse().ok().filter(|&n| n > 0);
+        if let Some(n) = text.strip_prefix("every:") {
+            return positive(n).map(Self::Every);
+        }
+        if let Some(percent) = text.strip_suffix('%') {
+            let percent = percent.parse().ok().filter(|percent| (0.0..=100.0).contains(percent));
+            return percent.map(Self::Percent);
+        }
+        let (first, last) = text.split_once("..").unwrap_or((text, text));
+        let (first, last) = (positive(first)?, positive(last)?);
+        (first <= last).then_some(Self::Between(first, last))
     }
 }
 
-/// One thing that goes wrong, and the requests that it goes wrong for.
+/// A simulated fault and the requests that it applies to.
 ///
-/// It concerns every list request until told otherwise. Requests are counted from 1, those for tokens on their own.
+/// A new fault applies to every list request. Requests are numbered from 1, separately for list requests (both lists
+/// together) and for `gettoken`.
 ///
-/// The spec that it is read from, and that its `Display` gives back, is `[gettoken:]KIND[=VALUE][@WHEN]`. [`FaultKind`]
-/// has the kinds; WHEN is `N`, `N..M` (`M` included), `every:N` or `P%`; times are like `10ms`, `2s`, `1m`, `1h`.
+/// # Specification
+///
+/// A fault can be parsed from a specification, which `Display` prints:
+///
+/// ```text
+/// [gettoken:]KIND[=VALUE][@WHEN]
+/// ```
+///
+/// `gettoken:` applies the fault to `gettoken` requests instead of list requests.
+///
+/// `WHEN` is `N` (only the `N`th request), `N..M` (the `N`th to the `M`th, inclusive), `every:N` (every `N`th) or `P%`
+/// (each with a probability of `P` percent). Without it, the fault applies to every request.
+///
+/// A `DURATION` is written like `10ms`, `2s`, `1m30s` or `1h`.
+///
+/// | `KIND[=VALUE]` | response | applies to |
+/// |---|---|---|
+/// | `reset` | none: the connection is reset | list, gettoken |
+/// | `reset-body` | half of the body, then a connection reset | list, gettoken |
+/// | `cut` | truncated JSON in a complete HTTP response | list, gettoken |
+/// | `hang` | none: the connection stays open | list, gettoken |
+/// | `endless` | a body that never ends | list, gettoken |
+/// | `gzip-bomb` | one megabyte that decompresses to one gigabyte | list, gettoken |
+/// | `token-expired` | errcode 42001 | list, gettoken |
+/// | `token-invalid` | errcode 40014 | list, gettoken |
+/// | `status=CODE[;retry-after=SECONDS]` | an HTML page with this HTTP status, 200 to 999 | list, gettoken |
+/// | `errcode=CODE` | this errcode | list, gettoken |
+/// | `latency=DURATION` | the normal response, delayed | list, gettoken |
+/// | `slow=DURATION` | the normal response, its body sent in small chunks over this time | list, gettoken |
+/// | `redirect=URL` | status 302 with this `Location` | list, gettoken |
+/// | `headers=N` | the normal response with `N` more headers | list, gettoken |
+/// | `repeat-cursor` | a page whose `next_cursor` is its own cursor | list |
+/// | `cycle` | a page whose `next_cursor` is the cursor of the second page | list |
+/// | `no-cursor` | a page with `has_more` but without `next_cursor` | list |
+/// | `empty-page` | a page without rows; its `next_cursor` leads to the requested rows | list |
+/// | `null-list` | like `empty-page`, with an `enroll_list` of null | list |
+/// | `absent-list` | like `empty-page`, without `enroll_list` | list |
+/// | `broken-row` | a page whose middle row has a number as its `answer_list` | list |
+/// | `not-object-row` | a page whose middle row is a number | list |
+/// | `invalid-utf8` | a page whose middle row has a byte in `nick_name` that is not UTF-8 | list |
+/// | `deep` | a page whose middle row has 200,000 nested arrays as its `nick_name` | list |
+///
+/// # Example
 ///
 /// ```
 /// use wecom_enroll::simulator::{Fault, Simulator};
 ///
 /// let slow: Fault = "gettoken:latency=500ms@1".parse()?;
 /// let throttled = Fault::errcode(45009).between(5, 7);
-/// let sim = Simulator::builder().fault(slow).fault(throttled).fault("reset@2%".parse()?);
-/// # drop(sim);
+/// let builder = Simulator::builder().fault(slow).fault(throttled).fault("reset@2%".parse()?);
 /// # Ok::<(), wecom_enroll::simulator::FaultError>(())
 /// ```
 #[derive(Debug, Clone, PartialEq)]
@@ -191,56 +93,62 @@ pub struct Fault {
 }
 
 impl Fault {
-    /// Makes a fault of this kind, for every list request.
+    /// Creates a fault that applies to every list request.
     #[must_use]
     pub fn new(kind: FaultKind) -> Self {
         Self { kind, gettoken: false, when: When::Every(1) }
     }
 
-    /// Answers with this HTTP status.
+    /// Creates a fault that responds with an HTTP status.
     #[must_use]
     pub fn status(code: u16) -> Self {
         Self::new(FaultKind::Status { code, retry_after: None })
     }
 
-    /// Answers with this errcode.
+    /// Creates a fault that responds with an errcode.
     #[must_use]
     pub fn errcode(code: i32) -> Self {
         Self::new(FaultKind::Errcode(code))
     }
 
-    /// Concerns only the `n`th request.
+    /// Applies the fault to the `n`th request only.
     #[must_use]
     pub fn at(self, n: u64) -> Self {
         self.between(n, n)
     }
 
-    /// Concerns the requests from `first` to `last`, both included.
+    /// Applies the fault to the requests from `first` to `last`, inclusive.
     #[must_use]
     pub fn between(self, first: u64, last: u64) -> Self {
         Self { when: When::Between(first, last), ..self }
     }
 
-    /// Concerns every `n`th request; none if `n` is 0.
+    /// Applies the fault to every `n`th request. If `n` is 0, the fault never applies.
     #[must_use]
     pub fn every(self, n: u64) -> Self {
         Self { when: When::Every(n), ..self }
     }
 
-    /// Concerns a request with this probability, 0.0 to 1.0.
+    /// Applies the fault to each request with this probability, from 0.0 to 1.0.
     #[must_use]
     pub fn with_probability(self, probability: f64) -> Self {
         Self { when: When::Percent(probability.clamp(0.0, 1.0) * 100.0), ..self }
     }
 
-    /// Concerns `gettoken` requests instead; kinds about a list's rows or cursor then do nothing.
+    /// Applies the fault to `gettoken` requests instead of list requests. Kinds that apply to list requests only then
+    /// have no effect.
     #[must_use]
     pub fn on_gettoken(self) -> Self {
         Self { gettoken: true, ..self }
     }
 
-    /// Whether it plays at the `n`th request.
-    pub(super) fn plays(&self, n: u64, rng: &mut fastrand::Rng) -> bool {
+    /// Returns the syntax of every kind, such as `reset` or `latency=DURATION`, for a help text.
+    pub fn kinds() -> impl Iterator<Item = &'static str> {
+        PLAIN.iter().chain(&LIST_ONLY).map(|(name, _)| *name).chain(WITH_VALUE)
+    }
+
+    /// Returns whether the fault applies to the `n`th request.
+    pub(super) fn applies_to(&self, n: u64, rng: &mut fastrand::Rng) -> bool {
         match self.when {
             When::Between(first, last) => (first..=last).contains(&n),
             When::Every(step) => n.checked_rem(step) == Some(0),
@@ -253,28 +161,30 @@ impl FromStr for Fault {
     type Err = FaultError;
 
     fn from_str(spec: &str) -> Result<Self, FaultError> {
-        let error = |why: String| FaultError(format!("fault \"{spec}\": {why}"));
-        let rest = spec.strip_prefix("gettoken:");
-        let (gettoken, rest) = (rest.is_some(), rest.unwrap_or(spec));
+        let error = |problem: &str| FaultError(format!("invalid fault \"{spec}\": {problem}"));
+        let gettoken = spec.starts_with("gettoken:");
+        let rest = spec.strip_prefix("gettoken:").unwrap_or(spec);
         let (kind, when) = match rest.rsplit_once('@') {
             Some((kind, when)) => (kind, When::parse(when)),
             None => (rest, Some(When::Every(1))),
         };
-        let when = when
-            .ok_or_else(|| error("after @ goes N, N..M, every:N or P%, counted from 1".into()))?;
-        let kind = match kind.split_once('=') {
-            Some((name, value)) => FaultKind::with_value(name, value),
-            None => PLAIN.into_iter().find(|(name, _)| *name == kind).map(|(_, kind)| kind),
-        }
-        .ok_or_else(|| {
-            let plain = PLAIN.map(|(name, _)| name).join(", ");
-            error(format!(
-                "the kinds are {plain}, status=200..999[;retry-after=SECS], errcode=CODE, latency=TIME, slow=TIME, \
-                 redirect=URL, headers=N; a TIME is like 10ms, 2s, 1m or 1h"
-            ))
+        let when =
+            when.ok_or_else(|| error("expected N, N..M, every:N or P% after @, counted from 1"))?;
+        let kind = FaultKind::parse(kind).ok_or_else(|| {
+            let name = kind.split('=').next();
+            let Some(syntax) = Self::kinds().find(|syntax| syntax.split('=').next() == name) else {
+                let kinds = Self::kinds().collect::<Vec<_>>().join(", ");
+                return error(&format!("unknown kind; the kinds are {kinds}"));
+            };
+            let note = match name {
+                Some("status") => " with a CODE from 200 to 999",
+                Some("latency" | "slow") => " with a DURATION such as 10ms, 2s, 1m or 1h",
+                _ => "",
+            };
+            error(&format!("expected {syntax}{note}"))
         })?;
-        if gettoken && kind.needs_list() {
-            return Err(error("gettoken has no rows and no cursor".into()));
+        if gettoken && kind.is_list_only() {
+            return Err(error("this fault applies to list requests only; remove gettoken:"));
         }
         Ok(Self { kind, gettoken, when })
     }
@@ -285,7 +195,7 @@ impl fmt::Display for Fault {
         let kind = self.kind.to_string();
         write!(f, "{}{kind}", if self.gettoken { "gettoken:" } else { "" })?;
         match self.when {
-            // Always is left unsaid, unless an @ within the kind would be taken for ours.
+            // Without a WHEN, an @ in a URL would be parsed as the start of one.
             When::Every(1) if !kind.contains('@') => Ok(()),
             When::Every(step) => write!(f, "@every:{step}"),
             When::Between(first, last) if first == last => write!(f, "@{first}"),
@@ -295,14 +205,7 @@ impl fmt::Display for Fault {
     }
 }
 
-/// A fault's spec that cannot be read; says what is understood.
-///
-/// ```
-/// use wecom_enroll::simulator::Fault;
-///
-/// let error = "statsu=503".parse::<Fault>().unwrap_err();
-/// assert!(error.to_string().contains("status=200..999"), "{error}");
-/// ```
+/// The error of parsing a [`Fault`]. Its text describes the problem and lists what is accepted instead.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FaultError(String);
 
@@ -313,121 +216,3 @@ impl fmt::Display for FaultError {
 }
 
 impl std::error::Error for FaultError {}
-
-const UNITS: [(&str, u64); 4] = [("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
-
-fn duration(text: &str) -> Option<Duration> {
-    let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit())?);
-    let (_, millis) = UNITS.into_iter().find(|(name, _)| *name == unit)?;
-    Some(Duration::from_millis(number.parse::<u64>().ok()?.checked_mul(millis)?))
-}
-
-/// Spells a time as a spec has it, in the largest unit that is exact, down to milliseconds.
-struct Spelled(Duration);
-
-impl fmt::Display for Spelled {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let millis = self.0.as_millis();
-        let exact =
-            UNITS.into_iter().find(|&(_, unit)| millis > 0 && millis % u128::from(unit) == 0);
-        let (name, unit) = exact.unwrap_or(("ms", 1));
-        write!(f, "{}{name}", millis / u128::from(unit))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_spec_reads_back_as_it_was_written() {
-        let plain = PLAIN.map(|(name, _)| name.to_owned());
-        let valued = [
-            "status=503",
-            "status=503;retry-after=2@3",
-            "errcode=-1@3..5",
-            "latency=10ms@every:10",
-            "slow=2s@30%",
-            "latency=1m",
-            "latency=1h",
-            "latency=0ms",
-            "redirect=http://127.0.0.1:1/a=b",
-            "headers=300@12.5%",
-            "redirect=http://me@host/@every:1",
-            "gettoken:errcode=40001@1",
-            "gettoken:hang",
-            "gettoken:token-invalid",
-        ];
-        for spec in plain.into_iter().chain(valued.map(str::to_owned)) {
-            let fault: Fault = spec.parse().unwrap();
-            assert_eq!(fault.to_string(), spec);
-            assert_eq!(fault.to_string().parse::<Fault>().unwrap(), fault);
-        }
-    }
-
-    #[test]
-    fn built_and_read_faults_are_equal() {
-        let same = [
-            (Fault::status(503).at(3), "status=503@3"),
-            (Fault::errcode(-1).between(2, 4), "errcode=-1@2..4"),
-            (Fault::new(FaultKind::Reset).every(10), "reset@every:10"),
-            (Fault::new(FaultKind::Hang).with_probability(0.25).on_gettoken(), "gettoken:hang@25%"),
-            (Fault::new(FaultKind::Slow(Duration::from_millis(1500))), "slow=1500ms"),
-        ];
-        for (built, spec) in same {
-            assert_eq!(built, spec.parse().unwrap());
-            assert_eq!(built.to_string(), spec);
-        }
-    }
-
-    #[test]
-    fn a_bad_spec_is_refused_with_what_is_understood() {
-        for spec in [
-            "",
-            "rest",
-            "reset=1",
-            "status",
-            "status=42",
-            "status=5x3",
-            "status=503;retry-after=x",
-            "errcode=",
-            "latency=3",
-            "latency=s",
-            "slow=2d",
-            "headers=-1",
-            "latency=99999999999999999h",
-            "gettoken:deep",
-            "reset@",
-            "reset@0",
-            "reset@3..2",
-            "reset@every:0",
-            "reset@101%",
-            "reset@NaN%",
-            "reset@x",
-        ] {
-            let error = spec.parse::<Fault>().unwrap_err().to_string();
-            assert!(error.starts_with(&format!("fault \"{spec}\": ")), "{error}");
-        }
-        assert!("rest".parse::<Fault>().unwrap_err().to_string().contains("reset-body"));
-        assert!("reset@0".parse::<Fault>().unwrap_err().to_string().contains("every:N"));
-    }
-
-    #[test]
-    fn plays_at_the_requests_it_names() {
-        let played = |spec: &str| {
-            let (fault, mut rng) = (spec.parse::<Fault>().unwrap(), fastrand::Rng::with_seed(7));
-            (1..=12).filter(|&n| fault.plays(n, &mut rng)).collect::<Vec<_>>()
-        };
-        assert_eq!(played("reset@3"), [3]);
-        assert_eq!(played("reset@3..5"), [3, 4, 5]);
-        assert_eq!(played("reset@every:4"), [4, 8, 12]);
-        assert!(played("reset@0%").is_empty());
-        assert_eq!(played("reset@100%").len(), 12);
-        assert_eq!(played("reset").len(), 12);
-        let some = played("reset@50%");
-        assert!((1..12).contains(&some.len()));
-        assert_eq!(some, played("reset@50%"));
-        let (never, mut rng) = (Fault::new(FaultKind::Reset).every(0), fastrand::Rng::new());
-        assert!(!never.plays(5, &mut rng));
-    }
-}

@@ -1,94 +1,92 @@
-//! A page is one slice of the roster, and the cursor that leads to the next one.
+//! The pages of a list, and the cursors that link them.
 //!
-//! The cursor is all the state there is: it holds where to go on and a checksum over the request that it belongs to, so
-//! a walk survives a restart of the simulator, and a cursor that strayed into another request is noticed.
+//! A cursor contains the position of a page and a checksum of the request that it belongs to. The server therefore
+//! keeps no state per listing: a cursor stays valid after a restart, and is refused in any other request.
 
 use std::io::{self, Write};
 
 use super::{
-    fault::FaultKind,
-    roster::{self, List, Roster, hash, mix},
+    enrollee::{List, hash, status, write_row},
+    fault_kind::FaultKind,
 };
 
-/// What a WeCom cursor might contain and a careless client would spoil.
-const AWKWARD: &str = "c+/=&%\"# 游\\";
+/// Characters that are corrupted if a client does not encode or decode a cursor properly.
+const CURSOR_PREFIX: &str = "c+/=&%\"# 游\\";
 
-const DEEP: usize = 200_000;
+/// The nesting of arrays in the value of [`FaultKind::Deep`].
+const DEPTH: usize = 200_000;
 
-/// What a walk asks for; the same in each of its requests.
-pub(super) struct Asked {
+/// The parameters that all requests of one listing have in common.
+#[derive(Hash)]
+pub(super) struct ListRequest {
     pub(super) list: List,
     pub(super) meeting: String,
-    /// 0 is all.
+    /// The status that rows must have; 0 matches all.
     pub(super) status: u32,
     pub(super) limit: usize,
 }
 
-/// Where a cursor leads.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub(super) struct Place {
+/// The position that a cursor contains.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Hash)]
+pub(super) struct Position {
     index: u64,
-    /// Tells apart the cursors that lead to the same rows; an empty page takes a detour.
-    detour: u64,
+    /// The number of empty pages inserted at this index. It keeps their cursors distinct.
+    empty_pages: u64,
 }
 
-impl Asked {
-    fn cursor(&self, place: Place) -> String {
-        let Place { index, detour } = place;
-        let bound = format!(
-            "{:?} {} {} {index} {detour} {}",
-            self.list, self.status, self.limit, self.meeting
-        );
-        format!("{AWKWARD}{index:x}.{detour:x}.{:016x}==", mix(hash(bound.as_bytes())))
+impl ListRequest {
+    fn cursor(&self, position: Position) -> String {
+        let Position { index, empty_pages } = position;
+        format!("{CURSOR_PREFIX}{index:x}.{empty_pages:x}.{:016x}==", hash(&(self, position)))
     }
 
-    /// Where this cursor leads; `None` if it is not one of this walk's.
-    pub(super) fn place(&self, cursor: &str) -> Option<Place> {
+    /// Returns the position of a cursor, or `None` if the cursor does not belong to this request.
+    pub(super) fn position(&self, cursor: &str) -> Option<Position> {
         if cursor.is_empty() {
-            return Some(Place::default());
+            return Some(Position::default());
         }
-        let mut parts =
-            cursor.strip_prefix(AWKWARD)?.split('.').map(|part| u64::from_str_radix(part, 16).ok());
-        let place = Place { index: parts.next()??, detour: parts.next()?? };
-        (self.cursor(place) == cursor).then_some(place)
+        let mut parts = cursor.strip_prefix(CURSOR_PREFIX)?.split('.');
+        let mut number = || u64::from_str_radix(parts.next()?, 16).ok();
+        let position = Position { index: number()?, empty_pages: number()? };
+        (self.cursor(position) == cursor).then_some(position)
     }
 
-    /// The reply's body.
+    /// Returns the response body for one page.
     pub(super) fn page(
         &self,
-        place: Place,
+        position: Position,
         enrollees: u64,
         fault: Option<&FaultKind>,
     ) -> io::Result<Vec<u8>> {
         let matching = |from| {
-            (from..enrollees)
-                .filter(|&index| self.status == 0 || roster::status(index) == self.status)
+            (from..enrollees).filter(|&index| self.status == 0 || status(index) == self.status)
         };
-        let mut rest = matching(place.index);
-        let mut rows: Vec<u64> = rest.by_ref().take(self.limit).collect();
-        let next = rest.next();
+        let mut remaining = matching(position.index);
+        let mut rows: Vec<u64> = remaining.by_ref().take(self.limit).collect();
+        let next = remaining.next();
         let mut has_more = next.is_some();
-        // As in the documented sample, the last page has a cursor, too.
-        let mut cursor = Some(Place { index: next.unwrap_or(enrollees), detour: 0 });
+        // Even the last page has a cursor, as in WeCom's documentation.
+        let mut cursor = Some(Position { index: next.unwrap_or(enrollees), empty_pages: 0 });
         match fault {
-            Some(FaultKind::RepeatCursor) => (has_more, cursor) = (true, Some(place)),
+            Some(FaultKind::RepeatCursor) => (has_more, cursor) = (true, Some(position)),
             Some(FaultKind::Cycle) => {
                 let second = matching(0).nth(self.limit).unwrap_or(0);
-                (has_more, cursor) = (true, Some(Place { index: second, detour: 0 }));
+                (has_more, cursor) = (true, Some(Position { index: second, empty_pages: 0 }));
             }
             Some(FaultKind::NoCursor) => (has_more, cursor) = (true, None),
             Some(FaultKind::EmptyPage | FaultKind::NullList | FaultKind::AbsentList) => {
                 rows.clear();
-                (has_more, cursor) = (true, Some(Place { detour: place.detour + 1, ..place }));
+                let empty_pages = position.empty_pages.saturating_add(1);
+                (has_more, cursor) = (true, Some(Position { empty_pages, ..position }));
             }
             _ => {}
         }
 
         let mut out = Vec::with_capacity(300 + 1300 * rows.len());
         write!(out, r#"{{"errcode":0,"errmsg":"ok","has_more":{has_more}"#)?;
-        if let Some(place) = cursor {
+        if let Some(position) = cursor {
             out.extend_from_slice(br#","next_cursor":"#);
-            serde_json::to_writer(&mut out, &self.cursor(place))?;
+            serde_json::to_writer(&mut out, &self.cursor(position))?;
         }
         match fault {
             Some(FaultKind::NullList) => out.extend_from_slice(br#","enroll_list":null"#),
@@ -109,95 +107,44 @@ impl Asked {
         fault: Option<&FaultKind>,
         out: &mut Vec<u8>,
     ) -> io::Result<()> {
-        let roster = Roster::new(self.list, &self.meeting);
-        for (number, &index) in rows.iter().enumerate() {
-            if number > 0 {
+        for (nth, &index) in rows.iter().enumerate() {
+            if nth > 0 {
                 out.push(b',');
             }
             let start = out.len();
-            roster.write(index, out)?;
-            if number == rows.len() / 2 {
-                spoil(out, start, fault);
+            write_row(self.list, &self.meeting, index, out)?;
+            if let Some(fault) = fault.filter(|_| nth == rows.len() / 2) {
+                corrupt_last_row(out, start, fault);
             }
         }
         Ok(())
     }
 }
 
-/// Spoils the row that begins at `start` and ends the buffer.
-fn spoil(out: &mut Vec<u8>, start: usize, fault: Option<&FaultKind>) {
-    let after = |out: &[u8], key: &[u8]| {
-        out[start..]
-            .windows(key.len())
-            .position(|found| found == key)
-            .map_or(start, |at| start + at + key.len())
+/// Applies a fault to the row `out[start..]`.
+fn corrupt_last_row(out: &mut Vec<u8>, start: usize, fault: &FaultKind) {
+    let end_of = |out: &[u8], text: &[u8]| {
+        let found = out[start..].windows(text.len()).position(|window| window == text);
+        found.map_or(start, |at| start + at + text.len())
     };
     match fault {
-        Some(FaultKind::BrokenRow) => {
-            out.truncate(after(out, br#""answer_list":"#));
+        FaultKind::BrokenRow => {
+            out.truncate(end_of(out, br#""answer_list":"#));
             out.extend_from_slice(b"7}");
         }
-        Some(FaultKind::NotObjectRow) => {
+        FaultKind::NotObjectRow => {
             out.truncate(start);
             out.push(b'7');
         }
-        Some(FaultKind::InvalidUtf8) => out.insert(after(out, br#""nick_name":""#), 0xff),
-        Some(FaultKind::Deep) => {
-            let value = after(out, br#""nick_name":"#);
+        FaultKind::InvalidUtf8 => out.insert(end_of(out, br#""nick_name":""#), 0xff),
+        FaultKind::Deep => {
+            let value = end_of(out, br#""nick_name":"#);
             let rest = out.split_off(value);
-            out.resize(value + DEEP, b'[');
-            out.resize(value + 2 * DEEP, b']');
+            out.resize(value + DEPTH, b'[');
+            out.resize(value + 2 * DEPTH, b']');
             out.extend_from_slice(br#","was":"#);
             out.extend_from_slice(&rest);
         }
         _ => {}
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn asked(list: List, meeting: &str, status: u32, limit: usize) -> Asked {
-        Asked { list, meeting: meeting.into(), status, limit }
-    }
-
-    #[test]
-    fn a_cursor_belongs_to_one_request() {
-        let place = Place { index: 150, detour: 2 };
-        let mine = asked(List::Webinar, "M", 0, 50);
-        let cursor = mine.cursor(place);
-        assert!("+/=&%\"# 游\\".chars().all(|c| cursor.contains(c)));
-        assert_eq!(mine.place(&cursor), Some(place));
-        assert_eq!(mine.place(""), Some(Place::default()));
-        for other in [
-            asked(List::Meeting, "M", 0, 50),
-            asked(List::Webinar, "N", 0, 50),
-            asked(List::Webinar, "M", 1, 50),
-            asked(List::Webinar, "M", 0, 49),
-        ] {
-            assert_eq!(other.place(&cursor), None);
-        }
-    }
-
-    #[test]
-    fn a_damaged_cursor_is_noticed() {
-        let mine = asked(List::Webinar, "M", 0, 50);
-        let cursor = mine.cursor(Place { index: 150, detour: 0 });
-        for (at, c) in cursor.char_indices() {
-            let cut = [&cursor[..at], &cursor[at + c.len_utf8()..]].concat();
-            assert_eq!(mine.place(&cut), None, "{cut}");
-        }
-        for bad in
-            [format!("{cursor} "), cursor.replace('+', " "), cursor.to_uppercase(), "x".into()]
-        {
-            assert_eq!(mine.place(&bad), None, "{bad}");
-        }
-    }
-
-    #[test]
-    fn a_cursor_outlives_the_process() {
-        let cursor = asked(List::Webinar, "M", 0, 50).cursor(Place { index: 50, detour: 0 });
-        assert_eq!(cursor, "c+/=&%\"# 游\\32.0.e3a3ed35b02fec2e==");
     }
 }

@@ -1,33 +1,38 @@
-//! Rows as their reader sees them: [`Enroll`] and [`Answer`], views of a decoded page.
+//! [`Enroll`] and [`Answer`]: the rows of a list, as views of a decoded page.
 //!
-//! A view is an `Arc` and an index: it costs no allocation, and its accessors look the strings up
-//! in the page. The small enums keep numbers that are not documented.
+//! A view is an `Arc` and an index. It needs no allocation; its accessors look the strings up in the page.
 
-use std::{
-    fmt,
-    ops::Range,
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{fmt, iter::FusedIterator, ops::Range, slice, sync::Arc, time::SystemTime};
 
 use jiff::{civil::DateTime, tz};
-use serde::{
-    Deserialize, Deserializer, Serialize, Serializer, de::Error as _, ser::SerializeStruct,
-};
+use serde::{Serialize, Serializer, ser::SerializeStruct};
 
 use crate::wire::{
-    codec,
-    page::{AnswerRow, Row, Span, Tables, narrow},
+    open_enum::{EnrollSource, EnrollStatus, QuestionType, SpecialType},
+    tables::{AnswerRow, ByteRange, Row, Tables, narrow},
 };
 
-/// One enrollee: a view of its page, cheap to clone, without an allocation of its own.
+/// One enrollee. Cloning does not allocate, because a row is a view of its page.
 ///
-/// **A kept row keeps its page**, and all its rows with it. Who keeps few rows of many calls
-/// [`Enroll::detach`] on them.
+/// | accessor | type | API field |
+/// |---|---|---|
+/// | [`enroll_id`](Self::enroll_id) | `&str` | `enroll_id`, a number or a string in the response |
+/// | [`enroll_time`](Self::enroll_time) | `&str` | `enroll_time`, as received, in UTC+8 |
+/// | [`enrolled_at`](Self::enrolled_at) | `Option<SystemTime>` | the same, parsed |
+/// | [`source`](Self::source) | [`EnrollSource`] | `enroll_source_type` |
+/// | [`nick_name`](Self::nick_name) | `&str` | `nick_name` |
+/// | [`status`](Self::status) | [`EnrollStatus`] | `status` |
+/// | [`userid`](Self::userid) | `Option<&str>` | `userid` |
+/// | [`tmp_openid`](Self::tmp_openid) | `Option<&str>` | `tmp_openid` |
+/// | [`enroll_code`](Self::enroll_code) | `Option<&str>` | `enroll_code` |
+/// | [`answers`](Self::answers) | iterator of [`Answer`] | `answer_list` |
 ///
-/// Enrollees are personal data: `Debug` shows only the `enroll_id`. `Serialize` writes the API's own
-/// field names: `enroll_id` always a string, enums as their numbers, `answer_content` always an
-/// array. `Deserialize` reads one row as leniently as a page is read:
+/// **An `Enroll` shares the buffer of its page.** If you keep only a few rows of many pages, call
+/// [`Enroll::detach`] to copy them out and free the pages.
+///
+/// Enrollees are personal data, so `Debug` prints only the `enroll_id`. `Serialize` writes the API's field
+/// names: `enroll_id` always as a string, enums as numbers, `answer_content` always as an array.
+/// `Deserialize` accepts the same types for each field as a page:
 ///
 /// ```
 /// use wecom_enroll::{Enroll, EnrollStatus};
@@ -41,30 +46,12 @@ use crate::wire::{
 #[derive(Clone)]
 pub struct Enroll {
     page: Arc<Tables>,
-    /// Below the page's row count, at a row that was decoded.
+    /// The index of the row in the page.
     index: u32,
 }
 
-/// One answer of an enrollee to a question of the registration form.
-///
-/// ```
-/// use wecom_enroll::{Enroll, QuestionType, SpecialType};
-///
-/// let row: Enroll = serde_json::from_str(
-///     r#"{"enroll_id": "1", "answer_list": [{
-///         "question_num": 2, "question_title": "您的公司?", "answer_content": ["腾讯"],
-///         "is_required": 2, "question_type": 3, "special_type": 5
-///     }]}"#,
-/// )?;
-/// let answer = row.answers().next().ok_or("no answer")?;
-/// assert_eq!((answer.question_num(), answer.question_title()), (2, "您的公司?"));
-/// assert_eq!(answer.content().collect::<Vec<_>>(), ["腾讯"]);
-/// assert_eq!(answer.question_type(), QuestionType::ShortAnswer);
-/// assert_eq!(answer.special_type(), SpecialType::Company);
-/// assert!(answer.is_required());
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-#[derive(Clone, Copy)]
+/// One answer of an enrollee to a question of the enrollment form.
+#[derive(Clone, Copy, Debug)]
 pub struct Answer<'a> {
     page: &'a Tables,
     row: &'a AnswerRow,
@@ -80,113 +67,77 @@ impl Enroll {
         &self.page.rows[self.index as usize]
     }
 
-    fn optional(&self, span: Span) -> Option<&str> {
-        Some(self.page.text(span)).filter(|text| !text.is_empty())
+    fn optional(&self, range: ByteRange) -> Option<&str> {
+        Some(self.page.text(range)).filter(|text| !text.is_empty())
     }
 
-    /// The enrolment's id, unique within its meeting. A string, whatever the wire had.
-    #[must_use]
+    /// Returns the enrollment's id, which is unique within its meeting. Numbers are converted to strings.
     pub fn enroll_id(&self) -> &str {
         self.page.text(self.row().enroll_id)
     }
 
-    /// The time of enrolment as the server sent it, in UTC+8; see [`Enroll::enrolled_at`].
-    #[must_use]
+    /// Returns the time of enrollment as received, in UTC+8. See [`Enroll::enrolled_at`].
     pub fn enroll_time(&self) -> &str {
         self.page.text(self.row().enroll_time)
     }
 
-    /// The time of enrolment, `None` where `enroll_time` is in neither documented format:
-    /// `2023-03-23 10:00:00` (WeCom's page 98876) and `2023/03/23 14:00` (98810), both UTC+8.
-    ///
-    /// ```
-    /// use std::time::{Duration, SystemTime};
-    ///
-    /// use wecom_enroll::Enroll;
-    ///
-    /// let row: Enroll =
-    ///     serde_json::from_str(r#"{"enroll_id": "1", "enroll_time": "1970-01-01 08:00:01"}"#)?;
-    /// assert_eq!(row.enrolled_at(), Some(SystemTime::UNIX_EPOCH + Duration::from_secs(1)));
-    /// # Ok::<(), serde_json::Error>(())
-    /// ```
-    #[must_use]
+    /// Returns the time of enrollment, or `None` if `enroll_time` has neither of the documented formats:
+    /// `2023-03-23 10:00:00` (WeCom document 98876) and `2023/03/23 14:00` (98810).
     pub fn enrolled_at(&self) -> Option<SystemTime> {
         let time = self.enroll_time();
         let civil = DateTime::strptime("%Y-%m-%d %H:%M:%S", time)
             .or_else(|_| DateTime::strptime("%Y/%m/%d %H:%M", time))
             .ok()?;
-        let seconds = tz::offset(8).to_timestamp(civil).ok()?.as_second();
-        let distance = Duration::from_secs(seconds.unsigned_abs());
-        match seconds {
-            0.. => SystemTime::UNIX_EPOCH.checked_add(distance),
-            _ => SystemTime::UNIX_EPOCH.checked_sub(distance),
-        }
+        tz::offset(8).to_timestamp(civil).ok().map(SystemTime::from)
     }
 
-    /// The nickname; the phone number of a row imported by phone number without a nickname.
-    #[must_use]
+    /// Returns the nickname. For a row that was imported by phone number without a nickname, this is the
+    /// phone number.
     pub fn nick_name(&self) -> &str {
         self.page.text(self.row().nick_name)
     }
 
-    /// The approval status.
-    #[must_use]
+    /// Returns the approval status.
     pub fn status(&self) -> EnrollStatus {
         self.row().status.into()
     }
 
-    /// How the enrolment came about.
-    #[must_use]
+    /// Returns how the enrollment was made.
     pub fn source(&self) -> EnrollSource {
         self.row().source.into()
     }
 
-    /// The member's userid; `None` for people outside the corp (absent, null or empty on the wire).
-    #[must_use]
+    /// Returns the userid of a member of the organization. `None` for other people: the field is absent, null
+    /// or empty.
     pub fn userid(&self) -> Option<&str> {
         self.optional(self.row().userid)
     }
 
-    /// The temporary id in this meeting; `None` where absent, null or empty.
-    #[must_use]
+    /// Returns the enrollee's temporary id in this meeting. `None` if the field is absent, null or empty.
     pub fn tmp_openid(&self) -> Option<&str> {
         self.optional(self.row().tmp_openid)
     }
 
-    /// The code for joining by telephone; `None` where absent, null or empty.
-    #[must_use]
+    /// Returns the code for joining by telephone. `None` if the field is absent, null or empty.
     pub fn enroll_code(&self) -> Option<&str> {
         self.optional(self.row().enroll_code)
     }
 
-    /// The answers, in the server's order.
-    #[must_use]
-    pub fn answers(&self) -> impl ExactSizeIterator<Item = Answer<'_>> + Clone {
-        slice(&self.page.answers, &self.row().answers)
-            .iter()
-            .map(|row| Answer { page: &self.page, row })
+    /// Returns the answers in the server's order.
+    pub fn answers(&self) -> Answers<'_> {
+        Answers { page: &self.page, rows: slice(&self.page.answers, &self.row().answers).iter() }
     }
 
-    /// A copy of this row that does not keep its page alive.
-    ///
-    /// ```
-    /// use wecom_enroll::Enroll;
-    ///
-    /// let row: Enroll = serde_json::from_str(r#"{"enroll_id": "1", "nick_name": "周静"}"#)?;
-    /// let kept = row.detach();
-    /// drop(row); // and its page
-    /// assert_eq!(kept.nick_name(), "周静");
-    /// # Ok::<(), serde_json::Error>(())
-    /// ```
+    /// Copies this row out of its page, so that the page can be freed.
     #[must_use]
     pub fn detach(&self) -> Self {
         let from = self.row();
         let mut to = Tables::default();
         let body = &mut to.body;
-        let mut copy = |span| {
-            let text = self.page.text(span);
+        let mut copy = |range| {
+            let text = self.page.text(range);
             body.push_str(text);
-            Span::new(body.len() - text.len(), text.len())
+            ByteRange::new(body.len() - text.len(), text.len())
         };
         let row = Row {
             enroll_id: copy(from.enroll_id),
@@ -200,50 +151,45 @@ impl Enroll {
         };
         for answer in slice(&self.page.answers, &from.answers) {
             let start = narrow(to.contents.len());
-            let spans = slice(&self.page.contents, &answer.contents);
-            to.contents.extend(spans.iter().map(|&span| copy(span)));
+            let ranges = slice(&self.page.contents, &answer.contents);
+            to.contents.extend(ranges.iter().map(|&range| copy(range)));
             let contents = start..narrow(to.contents.len());
             to.answers.push(AnswerRow { title: copy(answer.title), contents, ..*answer });
         }
         to.rows.push(row);
-        Self { page: Arc::new(to), index: 0 }
+        Self::new(Arc::new(to), 0)
     }
 }
 
 impl<'a> Answer<'a> {
-    /// The answer: one string for a single choice or a text, several for a multiple choice.
-    #[must_use]
-    pub fn content(&self) -> impl ExactSizeIterator<Item = &'a str> + Clone + use<'a> {
-        let page = self.page;
-        slice(&page.contents, &self.row.contents).iter().map(|&span| page.text(span))
+    /// Returns the answer: one string for a single choice or a text, any number of strings for a multiple
+    /// choice.
+    pub fn content(&self) -> AnswerContent<'a> {
+        let ranges = slice(&self.page.contents, &self.row.contents).iter();
+        AnswerContent { page: self.page, ranges }
     }
 
-    /// Whether the question must be answered. On the wire 2 says yes and 1 says no.
-    #[must_use]
+    /// Returns whether the question must be answered. The API sends 2 for yes and 1 for no.
     pub fn is_required(&self) -> bool {
         self.row.is_required == 2
     }
 
-    /// The question's number: 1, 2, 3…
-    #[must_use]
+    /// Returns the number of the question: 1, 2, 3…
     pub fn question_num(&self) -> u32 {
         self.row.question_num
     }
 
-    /// The question.
-    #[must_use]
+    /// Returns the text of the question.
     pub fn question_title(&self) -> &'a str {
         self.page.text(self.row.title)
     }
 
-    /// How the question is answered.
-    #[must_use]
+    /// Returns how the question is answered.
     pub fn question_type(&self) -> QuestionType {
         self.row.question_type.into()
     }
 
-    /// What the question asks for, if it is one of WeCom's special questions.
-    #[must_use]
+    /// Returns what the question asks for, if it is one of WeCom's special questions.
     pub fn special_type(&self) -> SpecialType {
         self.row.special_type.into()
     }
@@ -253,123 +199,89 @@ fn slice<'a, T>(table: &'a [T], range: &Range<u32>) -> &'a [T] {
     table.get(range.start as usize..range.end as usize).unwrap_or_default()
 }
 
-/// Declares an enum of the API that keeps numbers it does not know.
-macro_rules! open_enum {
-    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $number:literal),* $(,)? }) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        #[non_exhaustive]
-        pub enum $name {
-            $($(#[$variant_doc])* $variant,)*
-            /// A number that is not documented; 0 where the field is absent.
-            Unknown(u32),
-        }
-
-        impl From<u32> for $name {
-            fn from(number: u32) -> Self {
-                match number {
-                    $($number => Self::$variant,)*
-                    _ => Self::Unknown(number),
-                }
-            }
-        }
-
-        impl From<$name> for u32 {
-            fn from(value: $name) -> Self {
-                match value {
-                    $($name::$variant => $number,)*
-                    $name::Unknown(number) => number,
-                }
-            }
-        }
-    };
+/// The answers of an [`Enroll`]. Returned by [`Enroll::answers`].
+#[derive(Clone, Debug)]
+#[must_use = "iterators do nothing unless consumed"]
+pub struct Answers<'a> {
+    page: &'a Tables,
+    rows: slice::Iter<'a, AnswerRow>,
 }
 
-open_enum! {
-    /// The approval status of an enrolment (WeCom's page 98876).
-    ///
-    /// ```
-    /// use wecom_enroll::EnrollStatus;
-    ///
-    /// assert_eq!(EnrollStatus::from(3), EnrollStatus::Approved);
-    /// assert_eq!(EnrollStatus::from(9), EnrollStatus::Unknown(9));
-    /// assert_eq!(u32::from(EnrollStatus::Unknown(9)), 9);
-    /// ```
-    EnrollStatus {
-        /// Waits for approval.
-        Pending = 1,
-        /// Rejected.
-        Rejected = 2,
-        /// Approved.
-        Approved = 3,
+impl<'a> Iterator for Answers<'a> {
+    type Item = Answer<'a>;
+
+    fn next(&mut self) -> Option<Answer<'a>> {
+        self.rows.next().map(|row| Answer { page: self.page, row })
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.rows.size_hint()
     }
 }
 
-open_enum! {
-    /// How an enrolment came about (WeCom's page 98876).
-    ///
-    /// ```
-    /// use wecom_enroll::EnrollSource;
-    ///
-    /// assert_eq!(EnrollSource::from(2), EnrollSource::Import);
-    /// ```
-    EnrollSource {
-        /// The person enrolled.
-        Manual = 1,
-        /// An organiser imported a list.
-        Import = 2,
+impl ExactSizeIterator for Answers<'_> {}
+
+impl FusedIterator for Answers<'_> {}
+
+/// The strings of an [`Answer`]. Returned by [`Answer::content`].
+#[derive(Clone, Debug)]
+#[must_use = "iterators do nothing unless consumed"]
+pub struct AnswerContent<'a> {
+    page: &'a Tables,
+    ranges: slice::Iter<'a, ByteRange>,
+}
+
+impl<'a> Iterator for AnswerContent<'a> {
+    type Item = &'a str;
+
+    fn next(&mut self) -> Option<&'a str> {
+        self.ranges.next().map(|&range| self.page.text(range))
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.ranges.size_hint()
     }
 }
 
-open_enum! {
-    /// How a question is answered (WeCom's page 98876).
-    ///
-    /// ```
-    /// use wecom_enroll::QuestionType;
-    ///
-    /// assert_eq!(QuestionType::from(2), QuestionType::MultipleChoice);
-    /// ```
-    QuestionType {
-        /// One of several choices.
-        SingleChoice = 1,
-        /// Any number of several choices.
-        MultipleChoice = 2,
-        /// A short text.
-        ShortAnswer = 3,
+impl ExactSizeIterator for AnswerContent<'_> {}
+
+impl FusedIterator for AnswerContent<'_> {}
+
+/// Two rows are equal if all their fields are, whichever page they are from.
+impl PartialEq for Enroll {
+    fn eq(&self, other: &Self) -> bool {
+        self.enroll_id() == other.enroll_id()
+            && self.enroll_time() == other.enroll_time()
+            && self.source() == other.source()
+            && self.nick_name() == other.nick_name()
+            && self.status() == other.status()
+            && self.userid() == other.userid()
+            && self.tmp_openid() == other.tmp_openid()
+            && self.enroll_code() == other.enroll_code()
+            && self.answers().eq(other.answers())
     }
 }
 
-open_enum! {
-    /// What a special question asks for (WeCom's page 98876); all of them are short answers.
-    ///
-    /// ```
-    /// use wecom_enroll::SpecialType;
-    ///
-    /// assert_eq!(SpecialType::from(5), SpecialType::Company);
-    /// ```
-    SpecialType {
-        /// Not a special question.
-        None = 1,
-        /// A phone number.
-        Phone = 2,
-        /// An email address.
-        Email = 3,
-        /// A name.
-        Name = 4,
-        /// A company's name.
-        Company = 5,
+impl Eq for Enroll {}
+
+/// Two answers are equal if all their fields are.
+impl PartialEq for Answer<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.question_num() == other.question_num()
+            && self.question_title() == other.question_title()
+            && self.question_type() == other.question_type()
+            && self.special_type() == other.special_type()
+            && self.row.is_required == other.row.is_required
+            && self.content().eq(other.content())
     }
 }
 
+impl Eq for Answer<'_> {}
+
+/// Rows are personal data, so only the `enroll_id` is printed.
 impl fmt::Debug for Enroll {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Enroll").field("enroll_id", &self.enroll_id()).finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for Answer<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Answer").field("question_num", &self.question_num()).finish_non_exhaustive()
     }
 }
 
@@ -403,19 +315,11 @@ impl Serialize for Answer<'_> {
     }
 }
 
-/// An iterator as a JSON array, without collecting it.
+/// Serializes an iterator as a sequence, without collecting it.
 struct Sequence<I>(I);
 
 impl<I: Iterator<Item: Serialize> + Clone> Serialize for Sequence<I> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_seq(self.0.clone())
-    }
-}
-
-impl<'de> Deserialize<'de> for Enroll {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let json = serde_json::Value::deserialize(deserializer)?.to_string();
-        let tables = codec::decode_row(json).map_err(D::Error::custom)?;
-        Ok(Self { page: Arc::new(tables), index: 0 })
     }
 }

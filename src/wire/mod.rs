@@ -1,15 +1,20 @@
-//! What WeCom says: bytes in, values out. No async, no clock, no knowledge of calls or walks.
+//! The WeCom API as data: bytes in, values out. No async, no clock, no code for calls or streams.
 
-mod codec;
+mod decode;
 mod enroll;
+mod json_input;
+mod lenient;
+mod open_enum;
 mod page;
 mod query;
-mod scalar;
-mod visit;
 
-pub use enroll::{Answer, Enroll, EnrollSource, EnrollStatus, QuestionType, SpecialType};
-pub use page::Page;
+mod scan;
+mod tables;
+
+pub use enroll::{Answer, AnswerContent, Answers, Enroll};
+pub use open_enum::{EnrollSource, EnrollStatus, QuestionType, SpecialType};
+pub use page::{Page, Rows};
 pub use query::{Query, StatusFilter};
 
-pub(crate) use codec::{decode_errcode, decode_page, decode_token, encode, peek_cursor};
-pub(crate) use page::Cursor;
+pub(crate) use decode::{decode_errcode, decode_page, decode_token, encode};
+pub(crate) use tables::Cursor;

@@ -1,41 +1,19 @@
-//! One decoded reply: its body, and tables that say where in it each row's strings lie.
-//!
-//! Rows are views of the page, so a page of 50 costs a handful of allocations instead of a
-//! thousand. The price is that a kept row keeps its page: see [`Enroll::detach`].
+//! [`Page`]: one decoded response, as rows.
 
-use std::{collections::BTreeMap, fmt, ops::Range, sync::Arc};
-
-use serde::{Deserialize, Serialize};
+use std::{fmt, sync::Arc};
 
 use crate::{
-    error::{BadRow, Error, Result},
-    wire::Enroll,
+    error::{Error, MalformedRow, Result},
+    wire::{
+        enroll::Enroll,
+        tables::{Cursor, Malformed, Tables},
+    },
 };
 
-/// One page of a list, in the server's order. Cheap to clone: clones share the decoded reply.
+/// One page of a list, in the server's order. Cheap to clone: clones share the decoded response.
 ///
-/// Made by [`Client::pages`](crate::Client::pages). Rows that cannot be decoded are items of it, too:
-///
-/// ```
-/// use futures::TryStreamExt;
-/// use wecom_enroll::Query;
-///
-/// # use wecom_enroll::{Client, simulator::Simulator};
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// # let sim = Simulator::builder().enrollees(120).start().await?;
-/// # let client = Client::builder().access_token(sim.access_token()).base_url(sim.base_url()).build()?;
-/// let page = client.pages(Query::webinar("MEETINGID1")).try_next().await?.ok_or("no page")?;
-/// assert_eq!((page.number(), page.len(), page.has_more()), (1, 50, true));
-/// for row in page.rows() {
-///     match row {
-///         Ok(row) => println!("{}", row.enroll_id()),
-///         Err(error) => eprintln!("{error}"),
-///     }
-/// }
-/// # Ok(())
-/// # }
-/// ```
+/// Yielded by the stream of [`Client::pages`](crate::Client::pages). A malformed row is an `Err` of kind
+/// [`ErrorKind::Row`](crate::ErrorKind::Row) among the rows.
 #[derive(Clone)]
 pub struct Page {
     pub(super) tables: Arc<Tables>,
@@ -45,60 +23,62 @@ pub struct Page {
 }
 
 impl Page {
-    /// The page's number, counted from 1 at the start of the list.
-    #[must_use]
+    /// Returns the number of this page. The first page of a list is page 1.
     pub fn number(&self) -> u64 {
         self.number
     }
 
-    /// How many rows it holds, those that cannot be decoded included.
-    #[must_use]
+    /// Returns the number of rows, including malformed ones.
     pub fn len(&self) -> usize {
         self.tables.rows.len()
     }
 
-    /// Whether it holds no row. An empty page does not end a list: [`Page::has_more`] does.
-    #[must_use]
+    /// Returns whether the page has no rows. An empty page does not end a list: [`Page::has_more`] does.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Whether the server has more pages after this one.
-    #[must_use]
+    /// Returns whether the server has more pages after this one.
     pub fn has_more(&self) -> bool {
         self.has_more
     }
 
-    /// The rows; one that cannot be decoded is an error of kind `Row`, the others follow it.
-    #[must_use]
-    pub fn rows(&self) -> impl ExactSizeIterator<Item = Result<Enroll>> + '_ {
-        (0..self.len()).map(|index| self.row(index))
+    /// Returns the rows in the server's order. A malformed row is an error of kind
+    /// [`ErrorKind::Row`](crate::ErrorKind::Row).
+    pub fn rows(&self) -> Rows<'_> {
+        Rows { page: self, front: 0, back: self.len() }
     }
 
-    /// The row at `index`, which must be below `len()`.
+    /// Returns the row at `index`, which must be less than `len()`.
     #[inline]
     pub(crate) fn row(&self, index: usize) -> Result<Enroll> {
-        match self.tables.bad.get(&index) {
+        match self.tables.malformed.get(&index) {
             None => Ok(Enroll::new(Arc::clone(&self.tables), index)),
-            Some(bad) => Err(self.bad_row(index, bad)),
+            Some(malformed) => Err(self.malformed_row(index, malformed)),
         }
     }
 
     #[cold]
-    fn bad_row(&self, index: usize, bad: &Bad) -> Error {
-        let Bad { enroll_id, raw, field } = bad.clone();
-        Error::row(BadRow { page: self.number, index, enroll_id, raw }, field)
+    fn malformed_row(&self, index: usize, malformed: &Malformed) -> Error {
+        let Malformed { enroll_id, raw, field } = malformed.clone();
+        Error::row(MalformedRow { page: self.number, row: index + 1, enroll_id, field, raw })
     }
 
-    /// What tells the first `count` rows from others: their `enroll_id`, or whatever else there is.
-    pub(crate) fn marks(&self, count: usize) -> impl Iterator<Item = &str> {
+    /// Returns how many of the rows from `index` on are malformed.
+    pub(crate) fn malformed_from(&self, index: usize) -> usize {
+        self.tables.malformed.range(index..).count()
+    }
+
+    /// Returns the texts that identify the first `count` rows: the `enroll_id`; the time and name if it is
+    /// empty; the raw JSON if the row is malformed.
+    pub(crate) fn row_ids(&self, count: usize) -> impl Iterator<Item = &str> {
         self.tables.rows.iter().take(count).enumerate().flat_map(|(index, row)| {
-            let [id, time, name] =
-                [row.enroll_id, row.enroll_time, row.nick_name].map(|span| self.tables.text(span));
-            match self.tables.bad.get(&index) {
+            let [id, time, name] = [row.enroll_id, row.enroll_time, row.nick_name]
+                .map(|range| self.tables.text(range));
+            match self.tables.malformed.get(&index) {
                 None if id.is_empty() => [time, name],
                 None => [id, ""],
-                Some(bad) => [&bad.raw, ""],
+                Some(malformed) => [&malformed.raw, ""],
             }
         })
     }
@@ -107,6 +87,22 @@ impl Page {
         self.next_cursor.as_ref()
     }
 }
+
+/// Two pages are equal if they have the same number, rows, and next cursor.
+impl PartialEq for Page {
+    fn eq(&self, other: &Self) -> bool {
+        (self.number, self.has_more, self.len()) == (other.number, other.has_more, other.len())
+            && self.next_cursor == other.next_cursor
+            && self.tables.malformed == other.tables.malformed
+            && self.rows().zip(other.rows()).all(|rows| match rows {
+                (Ok(one), Ok(two)) => one == two,
+                // The malformed rows were compared above.
+                (one, two) => one.is_err() && two.is_err(),
+            })
+    }
+}
+
+impl Eq for Page {}
 
 impl fmt::Debug for Page {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -118,98 +114,44 @@ impl fmt::Debug for Page {
     }
 }
 
-/// The server's opaque mark of a page. It passes through untouched and never shows in `Debug`.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub(crate) struct Cursor(Arc<str>);
-
-impl Cursor {
-    /// An empty string is no cursor: the first page is asked for without one.
-    pub(super) fn new(text: &str) -> Option<Self> {
-        (!text.is_empty()).then(|| Self(text.into()))
-    }
-
-    pub(crate) fn as_str(&self) -> &str {
-        &self.0
-    }
+/// The rows of a [`Page`]. Returned by [`Page::rows`].
+#[derive(Clone, Debug)]
+#[must_use = "iterators do nothing unless consumed"]
+pub struct Rows<'a> {
+    page: &'a Page,
+    front: usize,
+    back: usize,
 }
 
-impl fmt::Debug for Cursor {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Cursor(..)")
+impl Iterator for Rows<'_> {
+    type Item = Result<Enroll>;
+
+    fn next(&mut self) -> Option<Result<Enroll>> {
+        let index = (self.front < self.back).then_some(self.front)?;
+        self.front += 1;
+        Some(self.page.row(index))
     }
-}
 
-/// Where a string lies: in the body, or past its end in the side buffer. The default is empty.
-#[derive(Clone, Copy, Default)]
-pub(super) struct Span {
-    at: u32,
-    len: u32,
-}
-
-impl Span {
-    pub(super) fn new(at: usize, len: usize) -> Self {
-        Self { at: narrow(at), len: narrow(len) }
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.back - self.front, Some(self.back - self.front))
     }
 }
 
-/// Bodies are capped far below 4 GiB (see `ClientBuilder::max_body`), so nothing is cut off here.
-pub(super) fn narrow(n: usize) -> u32 {
-    u32::try_from(n).unwrap_or(u32::MAX)
+impl DoubleEndedIterator for Rows<'_> {
+    fn next_back(&mut self) -> Option<Result<Enroll>> {
+        self.back = (self.front < self.back).then(|| self.back - 1)?;
+        Some(self.page.row(self.back))
+    }
 }
 
-/// The decoded reply. `text` turns a span back into its string.
-#[derive(Default)]
-pub(super) struct Tables {
-    pub(super) body: String,
-    /// Strings that do not stand in the body as they are: unescaped ones, and ids sent as numbers.
-    pub(super) side: String,
-    /// Every row of the page; a bad one stands here empty, so that indices agree.
-    pub(super) rows: Vec<Row>,
-    pub(super) bad: BTreeMap<usize, Bad>,
-    pub(super) answers: Vec<AnswerRow>,
-    pub(super) contents: Vec<Span>,
-}
+impl ExactSizeIterator for Rows<'_> {}
 
-#[derive(Clone, Default)]
-pub(super) struct Row {
-    pub(super) enroll_id: Span,
-    pub(super) enroll_time: Span,
-    pub(super) nick_name: Span,
-    pub(super) userid: Span,
-    pub(super) tmp_openid: Span,
-    pub(super) enroll_code: Span,
-    pub(super) source: u32,
-    pub(super) status: u32,
-    pub(super) answers: Range<u32>,
-}
+#[expect(clippy::into_iter_without_iter, reason = "the method is called `rows`")]
+impl<'a> IntoIterator for &'a Page {
+    type Item = Result<Enroll>;
+    type IntoIter = Rows<'a>;
 
-#[derive(Clone, Default)]
-pub(super) struct AnswerRow {
-    pub(super) title: Span,
-    pub(super) contents: Range<u32>,
-    pub(super) is_required: u32,
-    pub(super) question_num: u32,
-    pub(super) question_type: u32,
-    pub(super) special_type: u32,
-}
-
-/// A row that could not be decoded, and the field at which decoding stopped.
-#[derive(Clone)]
-pub(super) struct Bad {
-    pub(super) enroll_id: Option<String>,
-    pub(super) raw: String,
-    pub(super) field: &'static str,
-}
-
-impl Tables {
-    pub(super) fn text(&self, span: Span) -> &str {
-        let (at, len) = (span.at as usize, span.len as usize);
-        match at.checked_sub(self.body.len()) {
-            // An empty span may lie at the body's end.
-            Some(at) => self.side.get(at..at + len),
-            None => self.body.get(at..at + len),
-        }
-        .unwrap_or_default()
+    fn into_iter(self) -> Rows<'a> {
+        self.rows()
     }
 }

@@ -1,15 +1,15 @@
-//! What is asked for: which list of which meeting, which rows of it, in pages of what size.
+//! [`Query`]: the list, the meeting, the status filter and the page size.
 //!
-//! A query stays the same for a whole walk: WeCom's page 98810 demands the `limit` of the first
-//! call on every page, and what a cursor means under another filter is written nowhere.
+//! A query is the same for all pages of a list: WeCom document 98810 requires the `limit` of the first
+//! request on every page, and does not document what a cursor means under another filter.
 
-use std::sync::Arc;
+use std::{fmt, str::FromStr, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 
-/// Which list to walk, and how.
+/// Selects a list and its rows.
 ///
 /// ```
 /// use wecom_enroll::{Query, StatusFilter};
@@ -34,33 +34,50 @@ enum List {
     Meeting,
 }
 
-/// Which rows the server is asked for, by their approval status (WeCom's page 98876).
-///
-/// It is part of the [`Query`], and the same for every page of a walk.
-///
-/// ```
-/// use wecom_enroll::{Query, StatusFilter};
-///
-/// let waiting = Query::webinar("MEETINGID1").status(StatusFilter::Pending);
-/// assert_ne!(waiting, Query::webinar("MEETINGID1")); // all of them
-/// ```
+/// The API's filter by approval status (WeCom document 98876). Part of a [`Query`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum StatusFilter {
-    /// Every row.
+    /// All rows.
     #[default]
     All = 0,
     /// Rows that wait for approval.
     Pending = 1,
-    /// Rows that were rejected.
+    /// Rejected rows.
     Rejected = 2,
-    /// Rows that were approved.
+    /// Approved rows.
     Approved = 3,
 }
 
+/// Prints the filter's name: `all`, `pending`, `rejected` or `approved`.
+impl fmt::Display for StatusFilter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::All => "all",
+            Self::Pending => "pending",
+            Self::Rejected => "rejected",
+            Self::Approved => "approved",
+        })
+    }
+}
+
+/// Parses what `Display` prints.
+impl FromStr for StatusFilter {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let all = [Self::All, Self::Pending, Self::Rejected, Self::Approved];
+        all.into_iter().find(|filter| filter.to_string() == text).ok_or_else(|| {
+            Error::invalid_argument(
+                "invalid status filter: expected all, pending, rejected or approved",
+            )
+        })
+    }
+}
+
 impl Query {
-    /// The most rows that WeCom sends in one page (page 98876), and the default.
+    /// The maximum and default number of rows per page (WeCom document 98876).
     pub const MAX_PAGE_SIZE: u8 = 50;
 
     fn new(list: List, meetingid: impl Into<String>) -> Self {
@@ -72,50 +89,57 @@ impl Query {
         }
     }
 
-    /// The enrolment list of a webinar, `/cgi-bin/meeting/webinar/enroll/list` (WeCom's page 98876).
+    /// Selects the enrollment list of a webinar: `/cgi-bin/meeting/webinar/enroll/list` (WeCom document
+    /// 98876).
     ///
-    /// An empty id is refused by the stream, before any call.
+    /// If the id is invalid, a stream sends nothing and yields one error. See [`Query::validate`].
     pub fn webinar(meeting_id: impl Into<String>) -> Self {
         Self::new(List::Webinar, meeting_id)
     }
 
-    /// The enrolment list of an ordinary meeting, `/cgi-bin/meeting/enroll/list` (page 98810).
+    /// Selects the enrollment list of an ordinary meeting: `/cgi-bin/meeting/enroll/list` (WeCom document
+    /// 98810).
     ///
-    /// An empty id is refused by the stream, before any call.
+    /// If the id is invalid, a stream sends nothing and yields one error. See [`Query::validate`].
     pub fn meeting(meeting_id: impl Into<String>) -> Self {
         Self::new(List::Meeting, meeting_id)
     }
 
-    /// Which rows the server is asked for. Default: all.
+    /// Sets the filter by status. Default: all rows.
     #[must_use]
     pub fn status(self, status: StatusFilter) -> Self {
         Self { status, ..self }
     }
 
-    /// Rows a page, 1 to 50. Default: 50, the most that WeCom sends.
+    /// Sets the number of rows per page, 1 to 50. Default: 50.
     ///
     /// # Errors
     ///
-    /// Of kind `Argument`, when `rows` is outside 1 to 50.
+    /// Returns [`ErrorKind::InvalidArgument`](crate::ErrorKind::InvalidArgument) if `rows` is not in 1 to 50.
     pub fn page_size(self, rows: u8) -> Result<Self> {
         let query = Self { limit: rows, ..self };
         if (1..=Self::MAX_PAGE_SIZE).contains(&rows) {
             return Ok(query);
         }
-        Err(Error::argument(format!("a page holds 1 to 50 rows, not {rows}")))
+        Err(Error::invalid_argument(format!("page size must be 1 to 50 rows, not {rows}")))
     }
 
-    /// The id of the webinar or meeting.
-    #[must_use]
+    /// Returns the id of the webinar or meeting.
     pub fn meeting_id(&self) -> &str {
         &self.meetingid
     }
 
-    /// Refuses what the infallible constructors, or a checkpoint from elsewhere, let in.
-    pub(crate) fn check(&self) -> Result<()> {
+    /// Checks the meeting id and the page size. Every stream does this before it sends anything.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`ErrorKind::InvalidArgument`](crate::ErrorKind::InvalidArgument) if the id is empty or only
+    /// white space.
+    pub fn validate(&self) -> Result<()> {
         if self.meetingid.trim().is_empty() {
-            return Err(Error::argument("the meeting id is empty"));
+            return Err(Error::invalid_argument("the meeting id is empty"));
         }
+        // The page size of a deserialized query is not checked yet.
         self.clone().page_size(self.limit).map(drop)
     }
 
@@ -126,7 +150,7 @@ impl Query {
         }
     }
 
-    /// Which list it is, in a word.
+    /// Returns the list's name, for the `enrolls` span.
     pub(crate) fn list(&self) -> &'static str {
         match self.list {
             List::Webinar => "webinar",

@@ -1,49 +1,72 @@
-//! Bad arguments are refused before any call, with an error that says what to do.
+//! Invalid arguments are refused before anything is sent.
 
 use std::time::Duration;
 
-use futures::StreamExt;
-use wecom_enroll::{Client, ErrorKind, Query, Quota, RetryPolicy};
+use wecom_enroll::{Client, ClientBuilder, ErrorKind, Query, Quota, RetryPolicy};
 
-use crate::support::List;
+use crate::support::{List, ids, query};
+
+/// Checks that `build` refuses these settings, with an error that contains `words`.
+#[track_caller]
+fn refused(builder: ClientBuilder, words: &str) {
+    let error = builder.build().unwrap_err();
+    assert_eq!((error.kind(), error.attempts()), (ErrorKind::InvalidArgument, 0));
+    assert!(error.to_string().contains(words), "{error}");
+}
+
+fn builder() -> ClientBuilder {
+    Client::builder().access_token("T")
+}
 
 #[test]
-fn a_page_holds_1_to_50_rows() {
+fn page_size_outside_1_to_50_is_refused() {
     for rows in [0, 51, 255] {
         let error = Query::webinar("M").page_size(rows).unwrap_err();
-        assert_eq!((error.kind(), error.attempts()), (ErrorKind::Argument, 0));
+        assert_eq!((error.kind(), error.attempts()), (ErrorKind::InvalidArgument, 0));
         assert!(error.to_string().contains("1 to 50"));
     }
     assert!(Query::webinar("M").page_size(1).is_ok() && Query::webinar("M").page_size(50).is_ok());
 }
 
 #[tokio::test]
-async fn an_empty_meeting_id_is_refused_before_any_call() {
+async fn meeting_id_that_is_empty_is_refused_before_any_call() {
     for id in ["", "  "] {
         let script = List::of(1).script();
-        let mut rows = script.client().enrolls(Query::webinar(id));
-        let error = rows.next().await.unwrap().unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Argument);
-        assert!(rows.next().await.is_none() && script.calls().is_empty());
+        let query = Query::webinar(id);
+        assert_eq!(query.validate().unwrap_err().kind(), ErrorKind::InvalidArgument);
+        let error = ids(script.client().enrolls(query)).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+        assert!(script.calls().is_empty());
     }
 }
 
 #[test]
-fn quotas_and_policies_that_let_nothing_through_are_refused() {
+fn quota_without_calls_or_window_is_refused() {
     for (calls, window) in [(0, 60), (1, 0), (1, u64::MAX)] {
-        assert_eq!(
-            Quota::new(calls, Duration::from_secs(window)).unwrap_err().kind(),
-            ErrorKind::Argument
-        );
+        let error = Quota::new(calls, Duration::from_secs(window)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument);
     }
     assert!(Quota::new(u32::MAX, Duration::from_nanos(1)).is_ok());
-    assert!(RetryPolicy::new().max_attempts(0).is_err());
 }
 
 #[test]
-fn secrets_go_to_https_or_loopback_only() {
-    let client = |url: &str| Client::builder().access_token("T").base_url(url).build();
-    for good in [
+fn quotas_that_are_empty_are_refused() {
+    refused(builder().quotas([]), "quota");
+    // Only the last call of `quotas` has an effect.
+    let minute = || Quota::new(1, Duration::from_secs(60)).unwrap();
+    refused(builder().quotas([minute()]).quotas([]), "quota");
+    assert!(builder().quotas([]).quotas([minute()]).build().is_ok());
+}
+
+#[test]
+fn max_attempts_of_zero_is_refused() {
+    refused(builder().retry(RetryPolicy::new().max_attempts(0)), "max_attempts");
+    assert!(builder().retry(RetryPolicy::new().max_attempts(1)).build().is_ok());
+}
+
+#[test]
+fn base_url_other_than_https_or_loopback_is_refused() {
+    for accepted in [
         "https://qyapi.weixin.qq.com",
         "https://proxy.example/wecom/",
         "http://127.0.0.1:1",
@@ -51,9 +74,9 @@ fn secrets_go_to_https_or_loopback_only() {
         "http://[::1]:80",
         "http://localhost:8080",
     ] {
-        assert!(client(good).is_ok(), "{good}");
+        assert!(builder().base_url(accepted).build().is_ok(), "{accepted}");
     }
-    for bad in [
+    for refused in [
         "http://qyapi.weixin.qq.com",
         "http://10.0.0.1",
         "http://localhost.example",
@@ -67,50 +90,48 @@ fn secrets_go_to_https_or_loopback_only() {
         "http://0.0.0.0",
         "file:///x",
     ] {
-        let error = client(bad).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Argument, "{bad}");
+        let error = builder().base_url(refused).build().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{refused}");
         assert!(!format!("{error} {error:?}").contains("hunter2"));
     }
 }
 
 #[test]
-fn missing_and_empty_credentials_are_refused() {
-    let kinds = [
-        Client::builder().build(),
-        Client::builder().access_token(" ").build(),
-        Client::builder().corp_secret("", "s").build(),
-        Client::builder().corp_secret("c", "").build(),
-        Client::builder().corp_secret("c", "secret\n").build(),
-        Client::builder().access_token(" token").build(),
-    ];
-    for built in kinds {
-        assert_eq!(built.unwrap_err().kind(), ErrorKind::Argument);
+fn credentials_that_are_missing_or_empty_are_refused() {
+    for (builder, words) in [
+        (Client::builder(), "credentials"),
+        (Client::builder().access_token(" "), "access token"),
+        (Client::builder().corp_secret("", "s"), "corp id"),
+        (Client::builder().corp_secret("c", ""), "corp secret"),
+        (Client::builder().corp_secret("c", "secret\n"), "corp secret"),
+        (Client::builder().access_token(" token"), "access token"),
+    ] {
+        refused(builder, words);
     }
+    assert_eq!(Client::new("c", "").unwrap_err().kind(), ErrorKind::InvalidArgument);
+    assert!(Client::new("c", "s").is_ok());
 }
 
 #[test]
-fn caps_that_no_reply_could_keep_are_refused() {
-    let builder = || Client::builder().access_token("T");
-    assert!(builder().max_body(0).build().is_err());
-    assert!(builder().max_body(usize::MAX).build().is_err());
-    assert!(builder().attempt_timeout(Duration::ZERO).build().is_err());
-    // The hold would be given up on, and so hold nobody.
-    assert!(builder().pushback(Duration::from_secs(7200)).build().is_err());
-    let patient = RetryPolicy::new().max_pushback(Duration::MAX);
-    assert!(builder().pushback(Duration::MAX).retry(patient).build().is_ok());
-    assert!(
-        builder()
-            .attempt_timeout(Duration::MAX)
-            .pushback(Duration::from_secs(3600))
-            .build()
-            .is_ok()
-    );
+fn limits_that_no_response_could_meet_are_refused() {
+    refused(builder().max_body(0), "max_body");
+    refused(builder().max_body(usize::MAX), "max_body");
+    refused(builder().attempt_timeout(Duration::ZERO), "attempt timeout");
+    assert!(builder().attempt_timeout(Duration::MAX).build().is_ok());
+}
+
+#[test]
+fn retry_after_longer_than_the_policy_accepts_is_refused() {
+    // Every wait of this length would end its call with an error.
+    refused(builder().retry_after(Duration::from_secs(7200)), "retry_after");
+    let patient = RetryPolicy::new().max_retry_after(Duration::MAX);
+    assert!(builder().retry_after(Duration::MAX).retry(patient).build().is_ok());
+    assert!(builder().retry_after(Duration::from_secs(3600)).build().is_ok());
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_body_cap_holds_for_a_transport_of_ones_own() {
-    let script = List::of(50).script();
-    let error = script.builder().max_body(100).build().unwrap().enrolls(Query::webinar("M"));
-    let error = error.take(1).collect::<Vec<_>>().await.remove(0).unwrap_err();
+async fn max_body_applies_to_custom_transports() {
+    let client = List::of(50).script().builder().max_body(100).build().unwrap();
+    let error = ids(client.enrolls(query())).await.unwrap_err();
     assert_eq!((error.kind(), error.attempts()), (ErrorKind::Transport, 1));
 }

@@ -1,4 +1,4 @@
-//! The walk as an iterator: the stream's promises without a runtime, and no panic inside one.
+//! `BlockingEnrolls`: the behavior of the stream without a runtime, and no panic inside one.
 
 use std::{iter::FusedIterator, thread, time::Duration};
 
@@ -14,12 +14,12 @@ use wecom_enroll::{
 
 use crate::{
     http::{builder, expected, fault},
-    support::{Act, List, Script, ids, page, query, row},
+    support::{Act, List, Script, ids, page, query, resume, row},
 };
 
 const MS: Duration = Duration::from_millis(1);
 
-/// A simulator on a runtime of its own, driven by that one's thread.
+/// Starts a simulator on its own runtime with its own thread.
 fn start(sim: SimulatorBuilder) -> (Runtime, Simulator) {
     let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let sim = runtime.block_on(sim.start()).unwrap();
@@ -30,16 +30,16 @@ fn id(row: Result<Enroll>) -> String {
     row.unwrap().enroll_id().to_owned()
 }
 
-#[expect(clippy::disallowed_methods, reason = "there is no runtime here, and its clock is real")]
+#[expect(clippy::disallowed_methods, reason = "these tests have no runtime and use real time")]
 fn sleep(time: Duration) {
     thread::sleep(time);
 }
 
-/// Whether it comes true within five seconds.
+/// Returns whether the condition becomes true within five seconds.
 fn soon(condition: impl Fn() -> bool) -> bool {
-    let begun = Instant::now();
+    let started = Instant::now();
     while !condition() {
-        if begun.elapsed() > 5000 * MS {
+        if started.elapsed() > 5000 * MS {
             return false;
         }
         sleep(MS);
@@ -48,13 +48,13 @@ fn soon(condition: impl Fn() -> bool) -> bool {
 }
 
 #[test]
-fn it_is_a_fused_iterator_that_can_be_sent() {
+fn blocking_iterator_is_fused_and_send() {
     fn is<T: Unpin + Send + FusedIterator + 'static>() {}
     is::<BlockingEnrolls>();
 }
 
 #[test]
-fn its_rows_are_those_of_the_stream() {
+fn blocking_iterator_yields_the_rows_of_the_stream() {
     for shape in [vec![0], vec![3], vec![2, 0, 2], vec![50, 50, 7], vec![0, 0, 1]] {
         let list = List(shape);
         for ahead in [0, 1, 3] {
@@ -74,7 +74,7 @@ fn its_rows_are_those_of_the_stream() {
 }
 
 #[test]
-fn nothing_is_sent_before_the_first_next_and_the_next_page_only_when_it_is_needed() {
+fn blocking_iterator_requests_pages_only_when_needed() {
     let script = List::of(500).script();
     let mut rows = script.client().enrolls(query()).into_blocking();
     assert_eq!((script.calls().len(), rows.size_hint()), (0, (0, None)));
@@ -85,19 +85,19 @@ fn nothing_is_sent_before_the_first_next_and_the_next_page_only_when_it_is_neede
 }
 
 #[test]
-fn the_checkpoint_is_row_exact() {
+fn blocking_checkpoint_is_exact_to_the_row() {
     let list = List(vec![3, 0, 2]);
     for yielded in 0..=list.rows() {
         let client = list.clone().script().client();
         let mut rows = client.enrolls(query()).into_blocking();
         assert_eq!(rows.by_ref().take(yielded).count(), yielded);
-        let rest = client.resume(rows.checkpoint()).into_blocking();
+        let rest = resume(&client, rows.checkpoint()).into_blocking();
         assert_eq!(rest.map(id).collect::<Vec<_>>(), list.ids()[yielded..]);
     }
 }
 
 #[test]
-fn it_goes_on_after_a_row_that_cannot_be_decoded() {
+fn blocking_iterator_continues_after_a_malformed_row() {
     let script = Script::new(|_| page(vec![row(0), json!(7), row(2)], None).into());
     let mut rows = script.client().enrolls(query()).into_blocking();
     assert_eq!(id(rows.next().unwrap()), "0");
@@ -107,7 +107,7 @@ fn it_goes_on_after_a_row_that_cannot_be_decoded() {
 }
 
 #[test]
-fn an_error_ends_it_and_carries_the_checkpoint() {
+fn blocking_iterator_ends_at_an_error_with_a_checkpoint() {
     for ahead in [0, 1] {
         let (_runtime, sim) =
             start(Simulator::builder().enrollees(300).fault(fault("status=503@4")));
@@ -117,7 +117,7 @@ fn an_error_ends_it_and_carries_the_checkpoint() {
         assert_eq!(seen, expected(150));
         assert!(rows.next().is_none() && rows.next().is_none());
 
-        let mut rows = client.resume(rows.checkpoint()).into_blocking();
+        let mut rows = resume(&client, rows.checkpoint()).into_blocking();
         seen.extend(rows.by_ref().map(id));
         assert_eq!(seen, expected(300));
         assert!(rows.checkpoint().is_end());
@@ -132,13 +132,13 @@ fn an_error_ends_it_and_carries_the_checkpoint() {
 }
 
 #[test]
-fn inside_a_runtime_it_is_a_clear_error_and_nothing_is_sent() {
+fn blocking_inside_a_runtime_is_an_error_and_sends_nothing() {
     let refused = |list: List| {
         let script = list.script();
         let mut rows = script.client().enrolls(query()).read_ahead(1).into_blocking();
         let error = rows.next().unwrap().unwrap_err();
-        assert_eq!((error.kind(), error.attempts()), (ErrorKind::Argument, 0));
-        assert!(error.to_string().contains("inside a tokio runtime"), "{error}");
+        assert_eq!((error.kind(), error.attempts()), (ErrorKind::InvalidArgument, 0));
+        assert!(error.to_string().contains("block the tokio runtime"), "{error}");
         assert_eq!(error.checkpoint(), Some(&rows.checkpoint()));
         assert_eq!(rows.size_hint(), (0, Some(0)));
         assert!(rows.next().is_none() && rows.next().is_none());
@@ -153,18 +153,18 @@ fn inside_a_runtime_it_is_a_clear_error_and_nothing_is_sent() {
             let list = list.clone();
             tokio::spawn(async move { refused(list) }).await.unwrap()
         });
-        // Outside, and also where tokio lets one wait, there is a way on.
+        // The checkpoint can be resumed outside of the runtime, and where tokio allows blocking.
         let client = list.clone().script().client();
-        let rows = client.resume(checkpoint.clone()).into_blocking();
+        let rows = resume(&client, checkpoint.clone()).into_blocking();
         assert_eq!(rows.map(id).collect::<Vec<_>>(), list.ids());
         let waiting = runtime
-            .spawn_blocking(move || Handle::current().block_on(ids(client.resume(checkpoint))));
+            .spawn_blocking(move || Handle::current().block_on(ids(resume(&client, checkpoint))));
         assert_eq!(runtime.block_on(waiting).unwrap().unwrap(), list.ids());
     }
 }
 
 #[test]
-fn moved_into_a_runtime_in_the_middle_it_yields_the_rows_at_hand_and_loses_none() {
+fn blocking_iterator_moved_into_a_runtime_loses_no_row() {
     let (list, runtime) = (List::of(120), Runtime::new().unwrap());
     let client = list.clone().script().client();
     let mut rows = client.enrolls(query()).into_blocking();
@@ -173,39 +173,39 @@ fn moved_into_a_runtime_in_the_middle_it_yields_the_rows_at_hand_and_loses_none(
         seen.extend(rows.by_ref().take(49).map(id));
         rows.next().unwrap().unwrap_err()
     });
-    assert_eq!(error.kind(), ErrorKind::Argument);
-    seen.extend(client.resume(error.checkpoint().unwrap().clone()).into_blocking().map(id));
+    assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+    seen.extend(resume(&client, error.checkpoint().unwrap().clone()).into_blocking().map(id));
     assert_eq!(seen, list.ids());
 }
 
 #[test]
-fn iterators_of_one_client_do_not_wait_for_each_other_in_turn_alternating_or_across_threads() {
+fn blocking_iterators_of_one_client_are_independent() {
     let (_runtime, sim) = start(Simulator::builder().enrollees(300));
     let client = builder(&sim).attempt_timeout(5000 * MS).build().unwrap();
-    let walk = || client.enrolls(query()).into_blocking();
-    assert_eq!(walk().map(id).collect::<Vec<_>>(), expected(300));
-    // Of a thread that ends: its connections do not stand still.
+    let rows = || client.enrolls(query()).into_blocking();
+    assert_eq!(rows().map(id).collect::<Vec<_>>(), expected(300));
+    // The connections that were opened by a thread remain usable after the thread has ended.
     thread::scope(|scope| {
-        let other = scope.spawn(|| walk().map(id).collect::<Vec<_>>());
+        let other = scope.spawn(|| rows().map(id).collect::<Vec<_>>());
         assert_eq!(other.join().unwrap(), expected(300));
     });
 
     let ahead = client.enrolls(query()).read_ahead(1).into_blocking();
-    let alternating: Vec<_> = walk().map(id).zip(ahead.map(id)).collect();
+    let alternating: Vec<_> = rows().map(id).zip(ahead.map(id)).collect();
     assert!(alternating.iter().all(|(one, other)| one == other) && alternating.len() == 300);
 
     thread::scope(|scope| {
-        let walks: Vec<_> =
-            (0..4).map(|_| scope.spawn(|| walk().map(id).collect::<Vec<_>>())).collect();
-        for walk in walks {
-            assert_eq!(walk.join().unwrap(), expected(300));
+        let threads: Vec<_> =
+            (0..4).map(|_| scope.spawn(|| rows().map(id).collect::<Vec<_>>())).collect();
+        for thread in threads {
+            assert_eq!(thread.join().unwrap(), expected(300));
         }
     });
-    assert_eq!(client.stats().retries, 0, "no request went into a connection that nobody drives");
+    assert_eq!(client.stats().retries, 0, "no request was sent on a stalled connection");
 }
 
 #[test]
-fn connections_of_a_runtime_that_is_gone_are_opened_anew() {
+fn connections_of_a_dropped_runtime_are_opened_again() {
     let (_runtime, sim) = start(Simulator::builder().enrollees(120));
     let client = builder(&sim).retry(RetryPolicy::never()).build().unwrap();
     let gone = Builder::new_current_thread().enable_all().build().unwrap();
@@ -213,13 +213,13 @@ fn connections_of_a_runtime_that_is_gone_are_opened_anew() {
     drop(gone);
     let rows = client.enrolls(query()).into_blocking();
     assert_eq!(rows.map(id).collect::<Vec<_>>(), expected(120));
-    // And back: the library's own is driven all the time.
+    // In the other direction, the library's own runtime still runs the connections.
     let another = Builder::new_current_thread().enable_all().build().unwrap();
     assert_eq!(another.block_on(ids(client.enrolls(query()))).unwrap(), expected(120));
 }
 
 #[test]
-fn a_connection_of_a_runtime_that_nobody_drives_costs_the_time_of_an_attempt() {
+fn connection_of_an_idle_runtime_costs_one_attempt_timeout() {
     let (_runtime, sim) = start(Simulator::builder().enrollees(120));
     let client = builder(&sim).attempt_timeout(300 * MS).build().unwrap();
     let idle = Builder::new_current_thread().enable_all().build().unwrap();
@@ -230,18 +230,18 @@ fn a_connection_of_a_runtime_that_nobody_drives_costs_the_time_of_an_attempt() {
 }
 
 #[test]
-fn a_page_is_read_ahead_while_the_loop_is_busy() {
+fn blocking_read_ahead_continues_while_the_reader_is_busy() {
     let script = List::of(500).script();
     let mut rows = script.client().enrolls(query()).read_ahead(2).into_blocking();
     assert!(rows.next().is_some());
     assert!(soon(|| script.calls().len() == 3), "{} calls", script.calls().len());
     sleep(20 * MS);
-    assert_eq!(script.calls().len(), 3, "and no more than that");
+    assert_eq!(script.calls().len(), 3, "no more than 2 pages ahead");
     assert_eq!(rows.count(), 499);
 }
 
 #[test]
-fn dropped_in_the_middle_it_leaves_no_request() {
+fn blocking_iterator_dropped_cancels_its_request() {
     for ahead in [0, 1, 3] {
         let script = Script::new(|call| match call.number {
             1 => List::of(200).page(0).into(),

@@ -1,48 +1,43 @@
-//! Dropping a pending `next()` at every await point, and dropping the stream.
+//! Cancellation: dropping a pending `next()` at every await point, and dropping the stream.
 
 use std::{pin::pin, time::Duration};
 
 use futures::{FutureExt, StreamExt, future::poll_fn};
 use tokio::time::{Instant, sleep, timeout};
-use wecom_enroll::{Client, Quota, Reply};
+use wecom_enroll::{Client, Quota};
 
-use crate::support::{Act, List, Script, errcode, grant, ids, query, status, stubborn};
+use crate::support::{Act, List, Script, errcode, grant, ids, persistent, query, read, status};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// A server whose every kind of wait takes time: gettoken, replies, backoff, pushback, quota.
+/// Returns a server that causes every kind of wait: token, response, backoff, retry-after, quota.
 fn slow(list: &List) -> Script {
     let list = list.clone();
     Script::new(move |call| {
-        let after = |json: serde_json::Value| {
-            Act::After(Duration::from_millis(30), Reply::new(200, json.to_string()))
-        };
+        let delay = Duration::from_millis(30);
         match (call.is_list(), call.number % 7) {
-            (false, _) => {
-                after(serde_json::json!({"errcode": 0, "access_token": "T", "expires_in": 1}))
-            }
+            (false, _) => grant("T", 1).after(delay),
             (_, 3) => status(503),
             (_, 5) => errcode(45009),
             (_, 6) => errcode(42001),
-            _ => after(list.page(List::index(call.cursor()))),
+            _ => list.respond(call).after(delay),
         }
     })
 }
 
 fn client(script: &Script) -> Client {
-    Client::builder()
-        .corp_secret("corp", "secret")
-        .transport(script.clone())
-        .quota(Quota::new(40, SECOND).unwrap())
-        .pushback(Duration::from_millis(70))
-        .retry(stubborn())
+    script
+        .app_builder()
+        .quotas([Quota::new(40, SECOND).unwrap()])
+        .retry_after(Duration::from_millis(70))
+        .retry(persistent())
         .build()
         .unwrap()
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_next_dropped_at_any_await_point_loses_no_row() {
-    // Cut every `next()` off after k milliseconds: over all k, every await point is hit.
+async fn next_dropped_at_any_await_point_loses_no_row() {
+    // Each `next()` is dropped after `cut` milliseconds. Over all values, every await point is hit.
     for cut in 1..=45 {
         for ahead in [0, 1, 3] {
             let list = List(vec![3; 8]);
@@ -60,27 +55,27 @@ async fn a_next_dropped_at_any_await_point_loses_no_row() {
             let mut cursors: Vec<_> =
                 script.list_calls().iter().map(|c| c.body.to_string()).collect();
             cursors.dedup();
-            assert_eq!(cursors.len(), 8, "no page was asked for twice but by a retry");
+            assert_eq!(cursors.len(), 8, "a page is requested twice only by a retry");
         }
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_next_dropped_after_every_number_of_polls_loses_no_row() {
+async fn next_dropped_after_any_number_of_polls_loses_no_row() {
     for polls in 1..6 {
         let list = List::of(120);
         let mut rows = client(&slow(&list)).enrolls(query());
         let mut seen = Vec::new();
-        'walk: loop {
+        'rows: loop {
             {
                 let mut next = pin!(rows.next());
                 for _ in 0..polls {
                     match poll_fn(|cx| std::task::Poll::Ready(next.poll_unpin(cx))).await {
                         std::task::Poll::Ready(Some(row)) => {
                             seen.push(row.unwrap().enroll_id().to_owned());
-                            continue 'walk;
+                            continue 'rows;
                         }
-                        std::task::Poll::Ready(None) => break 'walk,
+                        std::task::Poll::Ready(None) => break 'rows,
                         std::task::Poll::Pending => sleep(Duration::from_millis(3)).await,
                     }
                 }
@@ -92,60 +87,53 @@ async fn a_next_dropped_after_every_number_of_polls_loses_no_row() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn dropped_waits_for_quota_spend_none_of_it() {
+async fn quota_wait_that_is_dropped_uses_no_quota() {
     let script = List::of(1).script();
     let client = script
         .builder()
-        .quota(Quota::new(10, 100 * SECOND).unwrap())
-        .quota(Quota::new(30, 1000 * SECOND).unwrap())
+        .quotas([Quota::new(10, 100 * SECOND).unwrap(), Quota::new(30, 1000 * SECOND).unwrap()])
         .build()
         .unwrap();
-    // The burst, then a hundred walks that give up waiting.
+    // The first stream uses the burst, and a hundred more are dropped while they wait.
     ids(client.enrolls(query())).await.unwrap();
     for _ in 0..100 {
         let waited = timeout(Duration::from_millis(10), ids(client.enrolls(query()))).await;
         assert!(waited.is_err());
     }
     assert_eq!(script.calls().len(), 1);
-    // Had they spent anything, this would have to wait for it.
-    let begun = Instant::now();
+    // If the dropped streams had used quota, this stream would wait longer.
+    let started = Instant::now();
     ids(client.enrolls(query())).await.unwrap();
-    assert!(begun.elapsed() <= 10 * SECOND, "{:?}", begun.elapsed());
+    assert!(started.elapsed() <= 10 * SECOND, "{:?}", started.elapsed());
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_walk_dropped_while_its_token_is_fetched_spends_no_quota() {
+async fn token_wait_that_is_dropped_uses_no_quota() {
     let script = Script::new(|call| match call.is_list() {
-        true => List::of(1).answer(call),
+        true => List::of(1).respond(call),
         false if call.number < 20 => Act::Hang,
         false => grant("T", 7200),
     });
-    let client = Client::builder()
-        .corp_secret("corp", "secret")
-        .transport(script.clone())
-        .quota(Quota::new(1, 1000 * SECOND).unwrap())
-        .build()
-        .unwrap();
+    let quota = Quota::new(1, 1000 * SECOND).unwrap();
+    let client = script.app_builder().quotas([quota]).build().unwrap();
     for _ in 1..20 {
         assert!(timeout(SECOND, ids(client.enrolls(query()))).await.is_err());
     }
-    assert_eq!(script.in_flight(), 0, "a fetch that nobody waits for is dropped");
-    let begun = Instant::now();
+    assert_eq!(script.in_flight(), 0, "a fetch is dropped when no caller waits for it");
+    let started = Instant::now();
     ids(client.enrolls(query())).await.unwrap();
-    assert!(begun.elapsed() < SECOND, "the one call of the window is still there");
+    assert!(started.elapsed() < SECOND, "the call of the window is still available");
 }
 
 #[tokio::test(start_paused = true)]
-async fn dropping_the_stream_stops_the_request_in_flight_and_leaves_no_task() {
+async fn stream_dropped_cancels_its_request_and_its_task() {
     for ahead in [0, 1, 3] {
         let script = Script::new(|call| match call.number {
             1 => List::of(200).page(0).into(),
             _ => Act::Hang,
         });
         let mut rows = script.client().enrolls(query()).read_ahead(ahead);
-        for _ in 0..50 {
-            rows.next().await.unwrap().unwrap();
-        }
+        read(&mut rows, 50).await;
         assert!(timeout(SECOND, rows.next()).await.is_err());
         assert_eq!(script.in_flight(), 1);
         drop(rows);
@@ -157,33 +145,32 @@ async fn dropping_the_stream_stops_the_request_in_flight_and_leaves_no_task() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_waiter_that_gives_up_does_not_keep_those_behind_it_waiting() {
+async fn token_fetch_continues_if_its_first_caller_is_dropped() {
     let script = Script::new(|call| match call.number {
         1 => Act::Hang,
-        _ if call.is_list() => List::of(1).answer(call),
+        _ if call.is_list() => List::of(1).respond(call),
         _ => grant("T", 7200),
     });
-    let client =
-        Client::builder().corp_secret("corp", "secret").transport(script.clone()).build().unwrap();
+    let client = script.app_client();
     let mut first = client.enrolls(query());
     let mut second = client.enrolls(query());
     assert!(timeout(SECOND, first.next()).await.is_err());
-    // Still the first one's fetch: its attempt times out, and is made again, for both.
+    // The fetch that the first stream started continues: its attempt times out and is retried.
     drop(first);
     assert!(timeout(SECOND, second.next()).await.unwrap().unwrap().is_ok());
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stream_that_is_kept_but_not_polled_does_not_keep_the_others() {
+async fn stream_that_is_not_polled_does_not_block_others() {
     const DAY: Duration = Duration::from_secs(86_400);
-    // Waiting for quota: the second of one call in ten seconds.
+    // This client waits for quota: it may make one call in ten seconds.
     let quota = Quota::new(1, 10 * SECOND).unwrap();
-    let waiting = List::of(1).script().builder().quota(quota).build().unwrap();
+    let waiting = List::of(1).script().builder().quotas([quota]).build().unwrap();
     ids(waiting.enrolls(query())).await.unwrap();
-    // Held by the server, with the default quotas.
+    // This client has the default quotas and waits because the server throttled it.
     let held = Script::new(|call| match call.number {
         1 => errcode(45009),
-        _ => List::of(1).answer(call),
+        _ => List::of(1).respond(call),
     });
     for client in [waiting, held.client()] {
         let mut kept: Vec<_> = (0..3).map(|_| client.enrolls(query())).collect();
@@ -192,7 +179,7 @@ async fn a_stream_that_is_kept_but_not_polled_does_not_keep_the_others() {
         }
         assert!(kept[2].next().now_or_never().is_none());
         let third = timeout(DAY, ids(client.enrolls(query()))).await;
-        assert!(third.is_ok(), "the third list waited a day");
+        assert!(third.is_ok(), "another list waited for a day");
         for mut rows in kept {
             assert!(rows.next().await.unwrap().is_ok());
         }

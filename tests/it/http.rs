@@ -1,15 +1,18 @@
-//! The same promises over real sockets and in real time, against the simulator.
+//! The library over real sockets and in real time, with the simulator as the server.
 
 use std::time::Duration;
 
 use futures::{StreamExt, TryStreamExt, future::join_all};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::{
+    runtime::Runtime,
+    time::{Instant, sleep, timeout},
+};
 use wecom_enroll::{
     Client, ClientBuilder, EnrollStatus, ErrorKind, Query, Quota, RetryPolicy, StatusFilter,
     simulator::{Fault, Simulator, SimulatorBuilder},
 };
 
-use crate::support::{ids, query};
+use crate::support::{ids, ids_until_error, persistent, query, read, resume, serve};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -21,7 +24,7 @@ pub(crate) fn builder(sim: &Simulator) -> ClientBuilder {
     Client::builder()
         .corp_secret(Simulator::CORP_ID, Simulator::SECRET)
         .base_url(sim.base_url())
-        .quota(Quota::new(1_000_000, Duration::from_secs(1)).unwrap())
+        .quotas([Quota::new(1_000_000, Duration::from_secs(1)).unwrap()])
 }
 
 pub(crate) fn expected(rows: u64) -> Vec<String> {
@@ -33,7 +36,7 @@ pub(crate) fn fault(spec: &str) -> Fault {
 }
 
 #[tokio::test]
-async fn both_lists_arrive_whole_with_realistic_rows() {
+async fn lists_of_webinars_and_meetings_arrive_completely() {
     let sim = start(Simulator::builder().enrollees(523)).await;
     let client = builder(&sim).build().unwrap();
     for query in [Query::webinar("W"), Query::meeting("M")] {
@@ -47,11 +50,11 @@ async fn both_lists_arrive_whole_with_realistic_rows() {
     }
     assert_eq!(ids(client.enrolls(Query::webinar("W"))).await.unwrap(), expected(523));
     assert_eq!(sim.calls().gettoken, 1);
-    assert_eq!(sim.calls().connections, 1, "one connection is kept alive");
+    assert_eq!(sim.calls().connections, 1, "the connection is kept alive");
 }
 
 #[tokio::test]
-async fn the_status_filter_is_the_servers() {
+async fn status_filter_is_applied_by_the_server() {
     let sim = start(Simulator::builder().enrollees(300)).await;
     let client = builder(&sim).build().unwrap();
     for (filter, status, share) in [
@@ -67,7 +70,7 @@ async fn the_status_filter_is_the_servers() {
 }
 
 #[tokio::test]
-async fn a_third_of_all_replies_broken_on_the_wire_loses_and_doubles_nothing() {
+async fn faults_in_a_third_of_responses_lose_and_repeat_no_row() {
     let kinds = [
         "reset",
         "reset-body",
@@ -89,9 +92,8 @@ async fn a_third_of_all_replies_broken_on_the_wire_loses_and_doubles_nothing() {
                 sim.fault(fault(&format!("{kind}@3.3%")))
             });
         let sim = start(sim).await;
-        let retry = RetryPolicy::new().max_attempts(1000).unwrap().base(MS);
-        let client =
-            builder(&sim).retry(retry).pushback(MS).attempt_timeout(200 * MS).build().unwrap();
+        let builder = builder(&sim).retry(persistent()).retry_after(MS);
+        let client = builder.attempt_timeout(200 * MS).build().unwrap();
         let ahead = [0, 1, 3][seed as usize % 3];
         let got = timeout(60_000 * MS, ids(client.enrolls(query()).read_ahead(ahead))).await;
         assert!(got.unwrap().unwrap() == expected(6000), "seed {seed}, {ahead} ahead");
@@ -102,74 +104,62 @@ async fn a_third_of_all_replies_broken_on_the_wire_loses_and_doubles_nothing() {
 }
 
 #[tokio::test]
-async fn a_server_that_stays_down_ends_the_walk_with_the_last_error_and_a_way_on() {
+async fn server_that_stays_down_is_an_error_that_can_be_resumed() {
     let sim = start(Simulator::builder().enrollees(500).fault(fault("status=503@4..7"))).await;
     let client = builder(&sim).retry(RetryPolicy::new().base(MS)).build().unwrap();
-    let mut rows = client.enrolls(query());
-    let mut seen = Vec::new();
-    let error = loop {
-        match rows.next().await.unwrap() {
-            Ok(row) => seen.push(row.enroll_id().to_owned()),
-            Err(error) => break error,
-        }
-    };
+    let (mut seen, error) = ids_until_error(&mut client.enrolls(query())).await;
     assert_eq!((seen.len(), error.attempts(), error.status()), (150, 4, Some(503)));
-    seen.extend(ids(client.resume(error.checkpoint().unwrap().clone())).await.unwrap());
+    seen.extend(ids(resume(&client, error.checkpoint().unwrap().clone())).await.unwrap());
     assert_eq!(seen, expected(500));
 }
 
 #[tokio::test]
-async fn a_checkpoint_is_good_in_another_process() {
+async fn checkpoint_can_be_resumed_with_another_server() {
     let first = start(Simulator::builder().enrollees(500)).await;
     let mut rows = builder(&first).build().unwrap().enrolls(query());
-    let mut seen = Vec::new();
-    for _ in 0..123 {
-        seen.push(rows.next().await.unwrap().unwrap().enroll_id().to_owned());
-    }
+    read(&mut rows, 123).await;
     let json = serde_json::to_string(&rows.checkpoint()).unwrap();
     first.shutdown().await;
     let second = start(Simulator::builder().enrollees(500)).await;
-    let rows = builder(&second).build().unwrap().resume(serde_json::from_str(&json).unwrap());
-    seen.extend(ids(rows).await.unwrap());
-    assert_eq!(seen, expected(500));
+    let rows = resume(&builder(&second).build().unwrap(), serde_json::from_str(&json).unwrap());
+    assert_eq!(ids(rows).await.unwrap(), expected(500)[123..]);
 }
 
 #[tokio::test]
-async fn the_quota_is_kept_and_used_over_real_sockets() {
-    // The server is strict; the tolerance for its clock and the sockets' is a twentieth.
-    let sim = Simulator::builder().enrollees(200).quota(50, 950 * MS);
-    let sim = start(sim).await;
+async fn quota_holds_and_is_used_over_real_sockets() {
+    // The server's window is 5 % shorter, to allow for the latency of the sockets.
+    let sim = start(Simulator::builder().enrollees(200).quota(50, 950 * MS)).await;
     let client = Client::builder()
         .access_token(sim.access_token())
         .base_url(sim.base_url())
-        .quota(Quota::new(50, 1000 * MS).unwrap())
+        .quotas([Quota::new(50, 1000 * MS).unwrap()])
         .build()
         .unwrap();
-    let begun = Instant::now();
-    let walks = (0..4).map(|_| ids(client.enrolls(query().page_size(4).unwrap())));
-    for got in join_all(walks).await {
+    let started = Instant::now();
+    let lists = (0..4).map(|_| ids(client.enrolls(query().page_size(4).unwrap())));
+    for got in join_all(lists).await {
         assert_eq!(got.unwrap(), expected(200));
     }
     let calls = sim.calls();
     assert_eq!((calls.list, calls.refused), (200, 0));
-    // 200 calls at 45 to 50 a second, a burst of 5 first.
-    let rate = 195.0 / begun.elapsed().as_secs_f64();
-    assert!((40.0..51.0).contains(&rate), "{rate} calls a second");
+    // A burst of 5, then 45 to 50 calls per second.
+    let rate = 195.0 / started.elapsed().as_secs_f64();
+    assert!((40.0..51.0).contains(&rate), "{rate} calls per second");
 }
 
 #[tokio::test]
-async fn tokens_expire_and_are_revoked_in_the_middle_of_a_walk() {
+async fn token_that_expires_or_is_revoked_loses_no_row() {
     let sim = Simulator::builder().enrollees(2000).token_ttl(1000 * MS).latency(40 * MS);
     let sim = start(sim).await;
     let client = builder(&sim).build().unwrap();
-    let walk = ids(client.enrolls(query()));
+    let list = ids(client.enrolls(query()));
     let revoke = async {
         for _ in 0..3 {
             sleep(330 * MS).await;
             sim.revoke_tokens();
         }
     };
-    let (got, ()) = tokio::join!(walk, revoke);
+    let (got, ()) = tokio::join!(list, revoke);
     assert_eq!(got.unwrap(), expected(2000));
     assert_eq!(client.stats().retries, 0);
     let calls = sim.calls();
@@ -177,14 +167,14 @@ async fn tokens_expire_and_are_revoked_in_the_middle_of_a_walk() {
 }
 
 #[tokio::test]
-async fn dropping_a_stream_lets_the_server_see_its_client_go() {
+async fn stream_dropped_closes_the_connection_of_its_request() {
     for ahead in [0, 1] {
         let sim = start(Simulator::builder().enrollees(500).fault(fault("hang@3"))).await;
         let client = builder(&sim).build().unwrap();
         let mut rows = client.enrolls(query()).read_ahead(ahead);
         assert!(timeout(200 * MS, async { while rows.next().await.is_some() {} }).await.is_err());
         assert_eq!(sim.calls().connections_open, 1);
-        // The connection with the unanswered request goes with the stream, while the client stays.
+        // The connection is closed although the client still exists.
         drop(rows);
         let gone = async {
             while sim.calls().connections_open > 0 {
@@ -196,7 +186,7 @@ async fn dropping_a_stream_lets_the_server_see_its_client_go() {
 }
 
 #[tokio::test]
-async fn a_next_that_is_timed_out_over_a_real_socket_loses_no_row() {
+async fn next_dropped_over_a_real_socket_loses_no_row() {
     let sim = start(Simulator::builder().enrollees(300).latency(15 * MS)).await;
     for ahead in [0, 1, 3] {
         let mut rows = builder(&sim).build().unwrap().enrolls(query()).read_ahead(ahead);
@@ -213,7 +203,7 @@ async fn a_next_that_is_timed_out_over_a_real_socket_loses_no_row() {
 }
 
 #[tokio::test]
-async fn wrong_credentials_are_a_clear_error_after_one_call() {
+async fn credentials_that_are_wrong_are_sent_once() {
     let sim = start(Simulator::builder()).await;
     for (corp, secret, errcode) in
         [("x", Simulator::SECRET, 40013), (Simulator::CORP_ID, "x", 40001)]
@@ -230,13 +220,13 @@ async fn wrong_credentials_are_a_clear_error_after_one_call() {
 }
 
 #[tokio::test]
-async fn retry_after_is_understood_in_seconds_and_as_a_date() {
+async fn retry_after_header_may_be_seconds_or_a_date() {
     for header in [
         "Retry-After: 2",
         "Date: Sun, 22 Nov 2026 18:00:00 GMT\r\nRetry-After: Sun, 22 Nov 2026 18:00:02 GMT",
     ] {
-        let reply = format!("HTTP/1.1 503 Busy\r\n{header}\r\nContent-Length: 0\r\n\r\n");
-        let addr = crate::hostile::serve(reply.into_bytes()).await;
+        let response = format!("HTTP/1.1 503 Busy\r\n{header}\r\nContent-Length: 0\r\n\r\n");
+        let addr = serve(response.into_bytes()).await;
         let client = Client::builder()
             .access_token("T")
             .base_url(format!("http://{addr}"))
@@ -244,16 +234,45 @@ async fn retry_after_is_understood_in_seconds_and_as_a_date() {
             .build()
             .unwrap();
         let error = ids(client.enrolls(query())).await.unwrap_err();
-        assert_eq!((error.status(), error.pushback()), (Some(503), Some(2000 * MS)), "{header}");
+        assert_eq!((error.status(), error.retry_after()), (Some(503), Some(2000 * MS)), "{header}");
     }
 }
 
 #[tokio::test]
-async fn a_client_of_ones_own_and_a_base_path_are_used() {
+async fn http_client_and_path_of_the_base_url_are_used() {
     let sim = start(Simulator::builder().enrollees(60)).await;
-    let own = reqwest::Client::builder().no_proxy().build().unwrap();
-    let client = builder(&sim).http_client(own).build().unwrap();
+    let custom = reqwest::Client::builder().no_proxy().build().unwrap();
+    let client = builder(&sim).http_client(custom).build().unwrap();
     assert_eq!(ids(client.enrolls(query())).await.unwrap(), expected(60));
-    let below = builder(&sim).base_url(format!("{}/proxy/", sim.base_url())).build().unwrap();
-    assert_eq!(ids(below.enrolls(query())).await.unwrap_err().status(), Some(404));
+    let proxied = builder(&sim).base_url(format!("{}/proxy/", sim.base_url())).build().unwrap();
+    assert_eq!(ids(proxied.enrolls(query())).await.unwrap_err().status(), Some(404));
+}
+
+/// The reader computes on the only thread of the runtime, so that the connection and the read-ahead task run
+/// only when the stream yields to them.
+#[tokio::test]
+async fn read_ahead_overlaps_a_real_server_with_a_busy_reader() {
+    let server = Runtime::new().unwrap();
+    let sim = server.spawn(start(Simulator::builder().enrollees(1000).latency(20 * MS)));
+    let sim = sim.await.unwrap();
+    let time = async |ahead: usize| {
+        let mut rows = builder(&sim).build().unwrap().enrolls(query()).read_ahead(ahead);
+        read(&mut rows, 1).await;
+        let started = Instant::now();
+        for _ in 1..20 {
+            compute(20 * MS);
+            read(&mut rows, 50).await;
+        }
+        started.elapsed()
+    };
+    let (without, with) = (time(0).await, time(1).await);
+    let ratio = with.as_secs_f64() / without.as_secs_f64();
+    println!("{with:?} with read-ahead, {without:?} without: {ratio:.3}");
+    assert!(ratio <= 0.8, "{with:?} with read-ahead, {without:?} without");
+    server.shutdown_background();
+}
+
+#[expect(clippy::disallowed_methods, reason = "blocks the thread, as a computation does")]
+fn compute(time: Duration) {
+    std::thread::sleep(time);
 }

@@ -1,7 +1,14 @@
-//! What the library promises, each promise as a sentence.
+//! The behavior of the library, one module per subject.
 //!
-//! Scripted transports run on tokio's paused clock; real sockets and real time only in `http`, in
-//! `cli`, in `doctor`, in `spreadsheets`, in `summary`, in `shared` and in the ignored `soak`.
+//! Tests with scripted transports run on tokio's paused clock. Real sockets and real time are used only
+//! in `blocking`, `cli`, `connection`, `decode`, `hostile`, `http`, `readme_example`, `redis`,
+//! `simulator` and `soak`.
+//!
+//! | to test | see |
+//! |---|---|
+//! | which failures are retried, a new errcode | `retry` |
+//! | how a value of the response is read | `rows` |
+//! | what a hostile server can do | `hostile` |
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -15,43 +22,43 @@
     reason = "a test fails by panicking, counts are small, and scripts read best as tables"
 )]
 
+mod architecture;
 mod arguments;
 mod cancel;
-mod faults;
-mod log;
+mod cursors;
+mod delivery;
+mod errcodes;
+mod events;
+mod hints;
+mod malformed_rows;
+mod pages;
 mod quota;
+mod read_ahead;
 mod resume;
+mod retry;
 mod rows;
 mod secrets;
 mod stats;
-mod store;
 mod stream;
 mod support;
 mod tokens;
-mod traces;
-mod walk;
 
 #[cfg(all(feature = "blocking", feature = "simulator"))]
 mod blocking;
 #[cfg(feature = "cli")]
 mod cli;
+mod connection;
 #[cfg(feature = "simulator")]
-mod codec;
-#[cfg(feature = "cli")]
-mod doctor;
-#[cfg(all(feature = "redis", feature = "cli"))]
-mod fleet;
+mod decode;
 #[cfg(feature = "simulator")]
 mod hostile;
 #[cfg(feature = "simulator")]
 mod http;
+#[cfg(feature = "simulator")]
+mod readme_example;
 #[cfg(all(feature = "redis", feature = "simulator"))]
-mod redis_server;
-#[cfg(all(feature = "redis", feature = "simulator"))]
-mod shared;
+mod redis;
+#[cfg(feature = "simulator")]
+mod simulator;
 #[cfg(feature = "simulator")]
 mod soak;
-#[cfg(feature = "cli")]
-mod spreadsheets;
-#[cfg(feature = "cli")]
-mod summary;

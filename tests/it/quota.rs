@@ -1,16 +1,18 @@
-//! Any sliding window, from the first call on: never more than its number, and not much less.
+//! Quotas: never more calls than allowed in any sliding window, and not many fewer.
 
 use std::time::Duration;
 
 use futures::{StreamExt, stream};
 use tokio::time::{Instant, sleep};
-use wecom_enroll::{Client, Query, Quota, Reply};
+use wecom_enroll::{Client, Query, Quota};
 
-use crate::support::{Act, Call, List, Script, errcode, ids, query, status, stubborn};
+use crate::support::{
+    Act, Call, List, Script, errcode, ids, persistent, query, response, status, with_retry_after,
+};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// The most calls in any window that includes both its ends.
+/// Returns the maximum number of calls in any window. Both ends belong to the window.
 fn fullest(calls: &[Call], window: Duration) -> usize {
     let within = |call: &Call| {
         calls.iter().filter(|other| other.at >= call.at && other.at - call.at <= window).count()
@@ -26,15 +28,12 @@ fn check(calls: &[Call], quotas: &[(u32, Duration)]) {
 }
 
 fn client(script: &Script, quotas: &[(u32, Duration)]) -> Client {
-    let builder = script.builder().retry(stubborn());
-    let with = |b: wecom_enroll::ClientBuilder, &(n, w): &(u32, Duration)| {
-        b.quota(Quota::new(n, w).unwrap())
-    };
-    quotas.iter().fold(builder, with).build().unwrap()
+    let quotas = quotas.iter().map(|&(calls, window)| Quota::new(calls, window).unwrap());
+    script.builder().retry(persistent()).quotas(quotas).build().unwrap()
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_sliding_window_ever_holds_more_than_its_number_and_nine_tenths_are_used() {
+async fn quota_holds_in_any_window_and_nine_tenths_are_used() {
     for quota in [
         (1, SECOND),
         (2, SECOND),
@@ -48,34 +47,34 @@ async fn no_sliding_window_ever_holds_more_than_its_number_and_nine_tenths_are_u
         let list = List(vec![1; 4 * quota.0 as usize + 2]);
         let script = list.clone().script();
         let client = client(&script, &[quota]);
-        let begun = Instant::now();
+        let started = Instant::now();
         assert_eq!(ids(client.enrolls(query())).await.unwrap(), list.ids());
         let calls = script.calls();
         check(&calls, &[quota]);
-        // From the first second on: so many windows have room for so many calls.
-        let windows = (begun.elapsed().as_secs_f64() / quota.1.as_secs_f64()).ceil();
+        // The number of windows since the first call, whose capacity could have been used.
+        let windows = (started.elapsed().as_secs_f64() / quota.1.as_secs_f64()).ceil();
         let used = calls.len() as f64 / (windows * f64::from(quota.0));
         assert!(used >= 0.9 * 4.0 / 5.0, "{quota:?}: {used}");
-        // Saturated, without the burst and the last call.
+        // The rate after the burst.
         let burst = quota.0.div_ceil(10) as usize;
         let steady = &calls[burst - 1..];
         let span = steady[steady.len() - 1].at - steady[0].at;
         let rate = (steady.len() - 1) as f64 / span.as_secs_f64() * quota.1.as_secs_f64();
-        assert!(rate >= 0.9 * f64::from(quota.0), "{quota:?}: {rate} a window");
+        assert!(rate >= 0.9 * f64::from(quota.0), "{quota:?}: {rate} per window");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn two_windows_hold_at_once_over_many_streams_with_retries_and_refreshes() {
+async fn quotas_hold_together_over_many_streams_with_retries() {
     let quotas = [(20, SECOND), (150, 30 * SECOND)];
     let script = Script::new(|call| match call.number % 5 {
         2 => status(500),
         4 => errcode(-1),
-        _ => List(vec![2; 30]).answer(call),
+        _ => List(vec![2; 30]).respond(call),
     });
     let client = client(&script, &quotas);
-    let walks = stream::iter(0..10).map(|i| ids(client.enrolls(Query::webinar(format!("M{i}")))));
-    let all: Vec<_> = walks.buffer_unordered(10).collect().await;
+    let streams = stream::iter(0..10).map(|i| ids(client.enrolls(Query::webinar(format!("M{i}")))));
+    let all: Vec<_> = streams.buffer_unordered(10).collect().await;
     assert!(all.into_iter().all(|ids| ids.unwrap() == List(vec![2; 30]).ids()));
     let calls = script.calls();
     assert!(calls.len() > 450);
@@ -85,7 +84,7 @@ async fn two_windows_hold_at_once_over_many_streams_with_retries_and_refreshes()
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_pause_saves_up_no_more_than_the_window_allows() {
+async fn quota_after_a_pause_allows_no_larger_burst() {
     let quota = [(10, SECOND)];
     let script = List::of(1).script();
     let client = client(&script, &quota);
@@ -99,25 +98,35 @@ async fn a_pause_saves_up_no_more_than_the_window_allows() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_first_quota_given_replaces_the_defaults() {
-    let begun = Instant::now();
+async fn quotas_replace_the_default() {
+    let started = Instant::now();
     let script = List(vec![1; 1200]).script();
     ids(script.client().enrolls(query())).await.unwrap();
-    // A burst of a tenth of 10,000 a minute, then one call every 6.67 ms.
-    let by_default = begun.elapsed();
+    // A burst of a tenth of 10,000 per minute, then one call every 6.67 ms.
+    let by_default = started.elapsed();
     assert!(by_default > SECOND && by_default < 2 * SECOND, "{by_default:?}");
-    let begun = Instant::now();
+    let started = Instant::now();
     let script = List(vec![1; 1200]).script();
     ids(client(&script, &[(1_000_000, SECOND)]).enrolls(query())).await.unwrap();
-    assert!(begun.elapsed() < Duration::from_millis(10));
+    assert!(started.elapsed() < Duration::from_millis(10));
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_default_quotas_are_what_wecom_allows_a_corp() {
+async fn quotas_set_again_replace_the_first() {
+    let quota = |calls| Quota::new(calls, 100 * SECOND).unwrap();
+    let script = List::of(100).script();
+    let builder = script.builder().quotas([quota(1)]).quotas([quota(1000)]);
+    let started = Instant::now();
+    ids(builder.build().unwrap().enrolls(query())).await.unwrap();
+    assert!(started.elapsed() < SECOND, "{:?}", started.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn quotas_by_default_use_what_wecom_allows() {
     let script = List(vec![1; 22_000]).script();
     ids(script.client().enrolls(query())).await.unwrap();
     let times: Vec<_> = script.calls().iter().map(|call| call.at).collect();
-    let most = |window: Duration| {
+    let busiest = |window: Duration| {
         let mut start = 0;
         let count = |end: usize| {
             while times[end] - times[start] > window {
@@ -127,73 +136,73 @@ async fn the_default_quotas_are_what_wecom_allows_a_corp() {
         };
         (0..times.len()).map(count).max().unwrap()
     };
-    let minute = most(60 * SECOND);
+    let minute = busiest(60 * SECOND);
     assert!((9_900..=10_000).contains(&minute), "{minute} in a minute");
 }
 
 #[tokio::test(start_paused = true)]
-async fn pushback_holds_every_stream_of_the_client_and_then_all_go_on() {
-    for (pushback, expected) in [(None, 60), (Some(90), 90)] {
+async fn throttled_call_holds_every_stream_of_the_client() {
+    for (retry_after, expected) in [(None, 60), (Some(90), 90)] {
         let script = Script::new(|call| match call.number {
             20 => errcode(45009),
-            _ => List::of(500).answer(call),
+            _ => List::of(500).respond(call),
         });
         let builder = script.builder();
-        let client = match pushback {
-            Some(seconds) => builder.pushback(seconds * SECOND).build(),
+        let client = match retry_after {
+            Some(seconds) => builder.retry_after(seconds * SECOND).build(),
             None => builder.build(),
         }
         .unwrap();
-        let walks = stream::iter(0..7).map(|_| ids(client.enrolls(query())));
-        let all: Vec<_> = walks.buffer_unordered(7).collect().await;
+        let streams = stream::iter(0..7).map(|_| ids(client.enrolls(query())));
+        let all: Vec<_> = streams.buffer_unordered(7).collect().await;
         assert!(all.into_iter().all(|ids| ids.unwrap() == List::of(500).ids()));
         let calls = script.calls();
         let throttled = calls[19].at;
         let during = |call: &&Call| call.number > 20 + 6 && call.at < throttled + expected * SECOND;
-        assert_eq!(calls.iter().filter(during).count(), 0, "but for what was in flight");
+        assert_eq!(calls.iter().filter(during).count(), 0, "except for calls in flight");
         assert_eq!(calls.len(), 71);
-        assert!(client.stats().pushback_wait >= expected * SECOND);
+        assert!(client.stats().retry_after_wait >= expected * SECOND);
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_longer_retry_after_beats_the_pushback_and_the_backoff() {
-    for (act, wait) in [(429, 100), (503, 100)] {
+async fn retry_after_header_beats_shorter_default_and_backoff() {
+    for http in [429, 503] {
         let script = Script::new(move |call| match call.number {
-            1 => Act::Reply(Reply::new(act, "").with_pushback(wait * SECOND)),
-            _ => List::of(1).answer(call),
+            1 => Act::Respond(with_retry_after(response(http, ""), 100)),
+            _ => List::of(1).respond(call),
         });
         ids(script.client().enrolls(query())).await.unwrap();
         let calls = script.calls();
-        assert!(calls[1].at - calls[0].at >= Duration::from_secs(u64::from(wait)));
+        assert!(calls[1].at - calls[0].at >= 100 * SECOND);
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_pushback_beyond_reason_ends_the_call_tells_the_wait_and_holds_nobody() {
+async fn retry_after_longer_than_accepted_fails_and_holds_no_call() {
     for http in [429, 503] {
         let wait = Duration::from_secs(86_400);
         let script = Script::new(move |call| match call.number {
-            1 => Act::Reply(Reply::new(http, "").with_pushback(wait)),
-            _ => List::of(1).answer(call),
+            1 => Act::Respond(with_retry_after(response(http, ""), wait.as_secs())),
+            _ => List::of(1).respond(call),
         });
         let client = script.client();
-        let begun = Instant::now();
+        let started = Instant::now();
         let error = ids(client.enrolls(query())).await.unwrap_err();
-        assert_eq!((error.attempts(), error.pushback()), (1, Some(wait)));
+        assert_eq!((error.attempts(), error.retry_after()), (1, Some(wait)));
         assert!(error.is_transient());
         assert!(ids(client.enrolls(query())).await.is_ok());
-        assert!(begun.elapsed() < SECOND, "{http}");
+        assert!(started.elapsed() < SECOND, "{http}");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_throttled_corp_is_given_up_on_after_the_last_attempt() {
+async fn throttled_call_fails_after_the_last_attempt() {
     let script = Script::new(|_| errcode(45009));
     let error = ids(script.client().enrolls(query())).await.unwrap_err();
     assert!(error.is_throttled() && error.is_transient() && !error.is_auth());
     assert_eq!((error.attempts(), error.errcode()), (4, Some(45009)));
-    assert_eq!(error.pushback(), Some(60 * SECOND));
+    assert_eq!(error.retry_after(), Some(60 * SECOND));
     assert!(error.hint().unwrap().contains("quota"));
     let calls = script.calls();
     assert!(calls.windows(2).all(|two| two[1].at - two[0].at >= 60 * SECOND));

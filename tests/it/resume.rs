@@ -1,21 +1,23 @@
-//! Going on from a checkpoint: every place, every page shape, and a list that changed meanwhile.
+//! Checkpoints: resuming at every position, after a change of the list, and what is refused.
 
 use futures::{Stream, StreamExt};
 use serde_json::json;
-use wecom_enroll::{Checkpoint, Client, ErrorKind};
+use wecom_enroll::{Checkpoint, Client, ErrorKind, Query, RetryPolicy, StatusFilter};
 
-use crate::support::{List, Script, ids, page, query, row, status};
+use crate::support::{
+    Act, List, Script, errcode, ids, ids_until_error, page, query, read, resume, row, status,
+};
 
 fn through_json(checkpoint: &Checkpoint) -> Checkpoint {
     serde_json::from_str(&serde_json::to_string(checkpoint).unwrap()).unwrap()
 }
 
 async fn rest(client: &Client, checkpoint: Checkpoint, ahead: usize) -> Vec<String> {
-    ids(client.resume(checkpoint).read_ahead(ahead)).await.unwrap()
+    ids(resume(client, checkpoint).read_ahead(ahead)).await.unwrap()
 }
 
 #[tokio::test(start_paused = true)]
-async fn every_row_position_of_every_page_shape_with_and_without_read_ahead() {
+async fn resume_at_every_position_yields_exactly_the_rest() {
     let shapes: [&[usize]; 9] =
         [&[0], &[1], &[3], &[2, 2], &[3, 0, 1], &[0, 2], &[2, 0], &[1, 1, 1], &[4, 0, 0, 3, 1]];
     for shape in shapes {
@@ -37,48 +39,40 @@ async fn every_row_position_of_every_page_shape_with_and_without_read_ahead() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_drained_page_is_not_fetched_again() {
+async fn resume_after_exhausted_page_does_not_fetch_it_again() {
     let script = List::of(100).script();
     let client = script.client();
     let mut rows = client.enrolls(query());
-    for _ in 0..50 {
-        rows.next().await.unwrap().unwrap();
-    }
+    read(&mut rows, 50).await;
     assert_eq!(rest(&client, rows.checkpoint(), 0).await.len(), 50);
     assert_eq!(script.calls().iter().filter(|call| call.cursor().is_none()).count(), 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_finished_checkpoint_sends_nothing() {
+async fn resume_at_the_end_sends_nothing() {
     let script = List::of(3).script();
     let client = script.client();
     let mut rows = client.enrolls(query());
     while rows.next().await.is_some() {}
     assert!(rows.checkpoint().is_end());
-    let mut rows = client.resume(through_json(&rows.checkpoint()));
+    let rows = resume(&client, through_json(&rows.checkpoint()));
     assert_eq!(rows.size_hint(), (0, Some(0)));
-    assert!(rows.next().await.is_none());
+    assert_eq!(rows.count().await, 0);
     assert_eq!(script.calls().len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn exhausted_attempts_leave_a_checkpoint_from_which_exactly_the_rest_comes() {
+async fn resume_after_exhausted_attempts_yields_exactly_the_rest() {
     for fails_at in 1..=5 {
         for ahead in [0, 1, 3] {
             let down = move |n: usize| (fails_at..fails_at + 4).contains(&n);
             let script = Script::new(move |call| match down(call.number) {
                 true => status(503),
-                false => List::of(230).page(List::index(call.cursor())).into(),
+                false => List::of(230).respond(call),
             });
             let client = script.client();
             let mut rows = client.enrolls(query()).read_ahead(ahead);
-            let mut seen = Vec::new();
-            let error = loop {
-                match rows.next().await.unwrap() {
-                    Ok(row) => seen.push(row.enroll_id().to_owned()),
-                    Err(error) => break error,
-                }
-            };
+            let (mut seen, error) = ids_until_error(&mut rows).await;
             assert_eq!((error.kind(), error.attempts()), (ErrorKind::Status, 4));
             assert_eq!((error.status(), error.is_transient()), (Some(503), true));
             assert_eq!(seen.len(), (fails_at - 1) * 50, "all that was fetched was yielded");
@@ -88,7 +82,7 @@ async fn exhausted_attempts_leave_a_checkpoint_from_which_exactly_the_rest_comes
     }
 }
 
-/// Yields `stop` rows of a page of 10, changes the page, and resumes: what comes after.
+/// Reads `stop` rows of a page of 10, changes the page, and returns what a resumed stream yields.
 async fn after_a_change(stop: usize, change: impl Fn(&mut Vec<serde_json::Value>)) -> Vec<String> {
     let before: Vec<_> = (0..10).map(row).collect();
     let mut after = before.clone();
@@ -99,14 +93,12 @@ async fn after_a_change(stop: usize, change: impl Fn(&mut Vec<serde_json::Value>
     });
     let client = script.client();
     let mut rows = client.enrolls(query());
-    for _ in 0..stop {
-        rows.next().await.unwrap().unwrap();
-    }
+    read(&mut rows, stop).await;
     rest(&client, through_json(&rows.checkpoint()), 0).await
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_page_that_changed_before_the_position_loses_no_row_and_repeats_at_most_itself() {
+async fn resume_in_a_changed_page_loses_no_row_and_repeats_one_page() {
     for stop in 1..10 {
         for at in 0..stop {
             let inserted = after_a_change(stop, |rows| rows.insert(at, row(100))).await;
@@ -122,23 +114,23 @@ async fn a_page_that_changed_before_the_position_loses_no_row_and_repeats_at_mos
                 assert!(got.len() <= 11, "at most the page: {got:?}");
             }
             for got in [&inserted, &both] {
-                assert!(got.iter().any(|id| id == "100"), "the new row comes, too: {got:?}");
+                assert!(got.iter().any(|id| id == "100"), "the new row is yielded: {got:?}");
             }
         }
-        // A change behind the position is simply seen.
+        // A change after the position has no effect on the position.
         let appended = after_a_change(stop, |rows| rows.push(row(100))).await;
         assert_eq!(appended.len(), 10 - stop + 1);
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_page_that_is_gone_loses_no_row() {
+async fn resume_in_a_shortened_page_yields_what_is_left() {
     assert_eq!(after_a_change(4, |rows| rows.truncate(2)).await, ["0", "1"]);
     assert_eq!(after_a_change(4, Vec::clear).await, [""; 0]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_bad_row_counts_as_yielded() {
+async fn resume_after_a_malformed_row_does_not_repeat_it() {
     let script = Script::new(|_| {
         let mut rows: Vec<_> = (0..10).map(row).collect();
         rows[3] = json!(7);
@@ -149,20 +141,20 @@ async fn a_bad_row_counts_as_yielded() {
     for _ in 0..4 {
         let _ = rows.next().await.unwrap();
     }
-    let rest = ids(client.resume(through_json(&rows.checkpoint()))).await.unwrap();
+    let rest = ids(resume(&client, through_json(&rows.checkpoint()))).await.unwrap();
     assert_eq!(rest, ["4", "5", "6", "7", "8", "9"]);
 }
 
 #[test]
-fn a_checkpoint_of_another_kind_is_refused_with_a_reason() {
-    let good = json!({"version": 1,
+fn checkpoint_json_that_is_invalid_is_refused_with_a_reason() {
+    let valid = json!({"version": 1,
         "query": {"list": "webinar", "meetingid": "M", "status": "all", "limit": 50},
-        "position": {"page": {"page": 1, "cursor": null, "rows": 0, "marks": 1}}});
-    assert!(serde_json::from_value::<Checkpoint>(good.clone()).is_ok());
+        "position": {"page": {"page": 1, "cursor": null, "rows": 0, "row_id_hash": 1}}});
+    assert!(serde_json::from_value::<Checkpoint>(valid.clone()).is_ok());
     let refused = |path: &str, value: serde_json::Value| {
-        let mut bad = good.clone();
-        *bad.pointer_mut(path).unwrap() = value;
-        serde_json::from_value::<Checkpoint>(bad).unwrap_err().to_string()
+        let mut invalid = valid.clone();
+        *invalid.pointer_mut(path).unwrap() = value;
+        serde_json::from_value::<Checkpoint>(invalid).unwrap_err().to_string()
     };
     assert!(refused("/version", json!(2)).contains("version 2"));
     assert!(refused("/query/limit", json!(51)).contains("1 to 50"));
@@ -171,7 +163,7 @@ fn a_checkpoint_of_another_kind_is_refused_with_a_reason() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn rows_without_an_id_are_told_apart_by_what_else_they_have() {
+async fn resume_identifies_rows_without_an_id_by_other_fields() {
     let named = |names: std::ops::Range<usize>| {
         let rows = names.map(|i| json!({"nick_name": format!("n{i}")})).collect();
         page(rows, None).into()
@@ -179,9 +171,82 @@ async fn rows_without_an_id_are_told_apart_by_what_else_they_have() {
     let script = Script::new(move |call| named(if call.number == 1 { 0..6 } else { 1..6 }));
     let client = script.client();
     let mut rows = client.enrolls(query());
-    for _ in 0..3 {
-        rows.next().await.unwrap().unwrap();
-    }
-    let rest = client.resume(rows.checkpoint()).map(|row| row.unwrap().nick_name().to_owned());
+    read(&mut rows, 3).await;
+    let rest = resume(&client, rows.checkpoint()).map(|row| row.unwrap().nick_name().to_owned());
     assert_eq!(rest.collect::<Vec<_>>().await, ["n1", "n2", "n3", "n4", "n5"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn resume_with_another_query_is_refused() {
+    let client = List::of(70).script().client();
+    let mut rows = client.enrolls(query());
+    read(&mut rows, 60).await;
+    for other in [
+        Query::webinar("M2"),
+        Query::meeting("M1"),
+        query().status(StatusFilter::Approved),
+        query().page_size(49).unwrap(),
+    ] {
+        let refused = [
+            client.resume(&other, rows.checkpoint()).unwrap_err(),
+            client.resume_pages(&other, rows.checkpoint()).unwrap_err(),
+        ];
+        for error in refused {
+            assert_eq!((error.kind(), error.attempts()), (ErrorKind::Checkpoint, 0));
+            assert!(error.to_string().contains("another query"), "{error}");
+        }
+    }
+    assert_eq!(ids(client.resume(&query(), rows.checkpoint()).unwrap()).await.unwrap().len(), 10);
+}
+
+/// Fails at this call of a list of 150 rows, and returns the error.
+async fn error_at(number: usize, fail: fn() -> Act) -> wecom_enroll::Error {
+    let script = Script::new(move |call| match call.number == number {
+        true => fail(),
+        false => List::of(150).respond(call),
+    });
+    let client = script.builder().retry(RetryPolicy::never()).build().unwrap();
+    ids(client.enrolls(query())).await.unwrap_err()
+}
+
+#[tokio::test(start_paused = true)]
+async fn resume_from_is_the_checkpoint_after_an_error_in_the_middle() {
+    let transient: [fn() -> Act; 4] =
+        [|| status(503), || errcode(-1), || errcode(45009), || Act::Reset];
+    let by_a_person: [fn() -> Act; 2] = [|| errcode(60020), || errcode(48002)];
+    for (fail, is_transient) in transient
+        .into_iter()
+        .map(|fail| (fail, true))
+        .chain(by_a_person.into_iter().map(|fail| (fail, false)))
+    {
+        let error = error_at(2, fail).await;
+        assert_eq!(error.is_transient(), is_transient, "{error}");
+        let checkpoint = error.resume_from().expect("a checkpoint");
+        assert_eq!(Some(checkpoint), error.checkpoint());
+        assert!(!checkpoint.is_start() && !checkpoint.is_end());
+        let client = List::of(150).script().client();
+        let rest = rest(&client, through_json(checkpoint), 0).await;
+        assert_eq!(rest, List::of(150).ids()[50..]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn resume_from_is_none_if_the_request_was_refused() {
+    // The first two errcodes report an expired cursor, the last one a wrong meeting id.
+    let refusals: [fn() -> Act; 3] = [|| errcode(50100), || errcode(701_105), || errcode(90602)];
+    for fail in refusals {
+        let error = error_at(2, fail).await;
+        assert!(!error.checkpoint().expect("a checkpoint").is_start(), "{error}");
+        assert_eq!(error.resume_from(), None, "{error}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn resume_from_is_none_before_the_first_row() {
+    let failures: [fn() -> Act; 3] = [|| status(503), || errcode(60020), || errcode(50100)];
+    for fail in failures {
+        let error = error_at(1, fail).await;
+        assert!(error.checkpoint().expect("a checkpoint").is_start(), "{error}");
+        assert_eq!(error.resume_from(), None, "{error}");
+    }
 }

@@ -1,7 +1,7 @@
-//! Ten minutes of walks with faults: no lost row, no growth of memory or file descriptors.
+//! Ten minutes of streams with faults: no lost row, no growth of memory or file descriptors.
 //!
 //! `cargo test --release --features simulator --test it -- --ignored --nocapture soak`;
-//! `WECOM_ENROLL_SOAK` sets the seconds.
+//! `WECOM_ENROLL_SOAK` sets the duration in seconds.
 
 use std::time::Duration;
 
@@ -11,13 +11,13 @@ use wecom_enroll::{RetryPolicy, simulator::Simulator};
 
 use crate::{
     http::{builder, expected, fault, start},
-    support::query,
+    support::{query, resume},
 };
 
 const STREAMS: usize = 50;
 const ROWS: u64 = 1_500;
 
-/// Resident memory in KiB.
+/// Returns the resident memory in KiB.
 fn memory() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
@@ -30,7 +30,7 @@ fn descriptors() -> usize {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "takes ten minutes"]
-async fn soak() {
+async fn soak_loses_no_row_and_leaks_nothing() {
     let seconds = std::env::var("WECOM_ENROLL_SOAK").map_or(600, |value| value.parse().unwrap());
     let kinds = [
         "reset",
@@ -48,26 +48,26 @@ async fn soak() {
     let sim = kinds.iter().fold(Simulator::builder().enrollees(ROWS), |sim, kind| {
         sim.fault(fault(&format!("{kind}@1%")))
     });
-    // Rarely: gettoken has a quota of its own, which a refresh every second would wait for.
+    // This fault is rare, because a refresh every second would exceed the quota of `gettoken`.
     let sim = sim.fault(fault("token-expired@0.01%")).token_ttl(Duration::from_secs(60));
     let sim = start(sim.latency(Duration::from_millis(5))).await;
     let client = builder(&sim)
-        .retry(RetryPolicy::new().max_attempts(50).unwrap().base(Duration::from_millis(5)))
-        .pushback(Duration::from_millis(50))
+        .retry(RetryPolicy::new().max_attempts(50).base(Duration::from_millis(5)))
+        .retry_after(Duration::from_millis(50))
         .attempt_timeout(Duration::from_millis(500))
         .build()
         .unwrap();
     let expected = expected(ROWS);
-    let begun = Instant::now();
-    let (mut walks, mut resumed, mut peak) = (0_u64, 0_u64, (0, 0));
+    let started = Instant::now();
+    let (mut streams, mut resumed, mut peak) = (0_u64, 0_u64, (0, 0));
     let mut running = stream::iter(0..)
-        .take_while(|_| std::future::ready(begun.elapsed().as_secs() < seconds))
-        .map(|walk| {
+        .take_while(|_| std::future::ready(started.elapsed().as_secs() < seconds))
+        .map(|number| {
             let client = client.clone();
             async move {
-                let mut rows = client.enrolls(query()).read_ahead(walk % 4);
+                let mut rows = client.enrolls(query()).read_ahead(number % 4);
                 let (mut seen, mut resumed) = (Vec::new(), 0);
-                // A token that is refused twice in one call ends it.
+                // A token that is refused twice in one call ends the stream, which is then resumed.
                 loop {
                     let checkpoint = loop {
                         match rows.next().await {
@@ -76,7 +76,7 @@ async fn soak() {
                             Some(Err(error)) => break error.checkpoint().unwrap().clone(),
                         }
                     };
-                    rows = client.resume(checkpoint).read_ahead(walk % 4);
+                    rows = resume(&client, checkpoint).read_ahead(number % 4);
                     resumed += 1;
                 }
             }
@@ -85,20 +85,20 @@ async fn soak() {
     let warm = Duration::from_secs(seconds / 5);
     let mut report = Instant::now();
     while let Some((seen, again)) = running.next().await {
-        assert!(seen == expected, "walk {walks} lost or doubled a row");
-        walks += 1;
+        assert!(seen == expected, "stream {streams} lost or repeated a row");
+        streams += 1;
         resumed += again;
         let now = (memory(), descriptors());
-        if begun.elapsed() < warm {
+        if started.elapsed() < warm {
             peak = (now.0.max(peak.0), now.1.max(peak.1));
         }
         if report.elapsed().as_secs() * 10 >= seconds {
             report = Instant::now();
             let (calls, stats) = (sim.calls(), client.stats());
             println!(
-                "{:>4} s: {walks} walks, {} calls, {} faults, {} retries, {resumed} resumed, \
+                "{:>4} s: {streams} streams, {} calls, {} faults, {} retries, {resumed} resumed, \
                  {} tokens, {} KiB, {} descriptors",
-                begun.elapsed().as_secs(),
+                started.elapsed().as_secs(),
                 calls.list,
                 calls.faults,
                 stats.retries,
@@ -109,7 +109,7 @@ async fn soak() {
         }
     }
     let now = (memory(), descriptors());
-    println!("warm: {peak:?}, end: {now:?}; {walks} walks of {ROWS} rows, none lost");
-    assert!(walks >= 1000 * seconds / 600);
+    println!("warm: {peak:?}, end: {now:?}; {streams} streams of {ROWS} rows, none lost");
+    assert!(streams >= 1000 * seconds / 600);
     assert!(now.0 <= peak.0 + peak.0 / 10 && now.1 <= peak.1, "growth: {peak:?} to {now:?}");
 }

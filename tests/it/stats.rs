@@ -1,183 +1,175 @@
-//! The figures of a walk: what they count, that they agree with the client's, and what it waits for.
+//! Statistics: of a stream, of its client, and the current wait.
 
 use std::time::Duration;
 
 use futures::{StreamExt, TryStreamExt, future::join_all};
 use tokio::time::{Instant, sleep, timeout};
-use wecom_enroll::{Client, Meter, Query, Quota, Reply, RetryPolicy, Stats, Wait, Waiting};
+use wecom_enroll::{
+    Client, CurrentWait, Query, Quota, RetryPolicy, Stats, StatsHandle, WaitReason,
+};
 
-use crate::support::{Act, Call, List, Script, errcode, grant, query, status};
+use crate::support::{
+    Act, Call, List, Script, errcode, grant, query, read, response, resume, status,
+    with_retry_after,
+};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-fn late(act: Act, by: Duration) -> Act {
-    match act {
-        Act::Reply(reply) => Act::After(by, reply),
-        other => other,
-    }
-}
-
-/// Every kind of wait, and a refresh.
-fn troubled(call: &Call) -> Act {
+/// Causes every kind of wait, and a token refresh.
+fn every_wait(call: &Call) -> Act {
     match (call.is_list(), call.number) {
-        (false, _) => late(grant(&format!("TOKEN-{}", call.number), 7200), 3 * SECOND),
+        (false, _) => grant(&format!("TOKEN-{}", call.number), 7200).after(3 * SECOND),
         (true, 3) => status(503),
         (true, 5) => errcode(42001),
         (true, 8) => errcode(45009),
-        (true, _) => late(List::of(220).answer(call), SECOND),
+        (true, _) => List::of(220).respond(call).after(SECOND),
     }
 }
 
 fn client(script: &Script) -> Client {
     let quota = Quota::new(10, 50 * SECOND).unwrap();
-    let builder = Client::builder().corp_secret("corp", "s3cret").transport(script.clone());
-    builder.quota(quota).build().unwrap()
+    script.app_builder().quotas([quota]).build().unwrap()
 }
 
 fn waits(stats: Stats) -> [Duration; 5] {
-    let Stats { quota_wait, token_wait, reply_wait, backoff_wait, pushback_wait, .. } = stats;
-    [quota_wait, token_wait, reply_wait, backoff_wait, pushback_wait]
+    let Stats { quota_wait, token_wait, response_wait, backoff_wait, retry_after_wait, .. } = stats;
+    [quota_wait, token_wait, response_wait, backoff_wait, retry_after_wait]
 }
 
 #[tokio::test(start_paused = true)]
-async fn all_of_a_walks_time_is_accounted_for() {
-    let script = Script::new(troubled);
+async fn stats_account_for_all_of_the_time() {
+    let script = Script::new(every_wait);
     let mut rows = client(&script).enrolls(query());
-    let begun = Instant::now();
+    let started = Instant::now();
     assert_eq!(rows.by_ref().try_fold(0, async |n, _| Ok(n + 1)).await.unwrap(), 220);
     let stats = rows.stats();
     assert_eq!((stats.pages, stats.rows, stats.attempts), (5, 220, 8));
-    assert_eq!((stats.retries, stats.refreshes, stats.waiting), (2, 1, None));
-    assert_eq!(waits(stats).iter().sum::<Duration>(), begun.elapsed());
-    assert_eq!((stats.token_wait, stats.reply_wait), (6 * SECOND, 5 * SECOND));
-    assert_eq!(stats.pushback_wait, 60 * SECOND);
+    assert_eq!((stats.retries, stats.token_refreshes, stats.current_wait), (2, 1, None));
+    assert_eq!(waits(stats).iter().sum::<Duration>(), started.elapsed());
+    assert_eq!((stats.token_wait, stats.response_wait), (6 * SECOND, 5 * SECOND));
+    assert_eq!(stats.retry_after_wait, 60 * SECOND);
     assert!(waits(stats).iter().all(|wait| !wait.is_zero()), "{stats:?}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_clients_figures_are_the_sums_of_its_walks() {
+async fn stats_of_a_client_are_the_sums_of_its_streams() {
     for ahead in [0, 1, 3] {
-        let client = client(&Script::new(troubled));
-        let walks = (0..7).map(|i| {
+        let client = client(&Script::new(every_wait));
+        let streams = (0..7).map(|i| {
             let mut rows = client.enrolls(Query::webinar(format!("M{i}"))).read_ahead(ahead);
             async move {
                 while rows.next().await.is_some() {}
                 rows.stats()
             }
         });
-        let walks = join_all(walks).await;
-        let sum = |of: fn(&Stats) -> u64| walks.iter().map(of).sum::<u64>();
+        let streams = join_all(streams).await;
+        let sum = |of: fn(&Stats) -> u64| streams.iter().map(of).sum::<u64>();
         let all = client.stats();
         assert_eq!((all.pages, all.rows), (sum(|s| s.pages), sum(|s| s.rows)));
         assert_eq!((all.attempts, all.retries), (sum(|s| s.attempts), sum(|s| s.retries)));
-        assert_eq!(all.refreshes, sum(|s| s.refreshes));
-        assert_eq!((all.rows, all.retries, all.refreshes, all.waiting), (7 * 220, 2, 1, None));
+        assert_eq!(all.token_refreshes, sum(|s| s.token_refreshes));
+        assert_eq!((all.rows, all.retries, all.token_refreshes), (7 * 220, 2, 1));
+        assert_eq!(all.current_wait, None);
         for reason in 0..5 {
-            let sum: Duration = walks.iter().map(|&stats| waits(stats)[reason]).sum();
+            let sum: Duration = streams.iter().map(|&stats| waits(stats)[reason]).sum();
             assert_eq!(waits(all)[reason], sum);
         }
     }
 }
 
-#[test]
-fn a_meter_can_be_handed_to_any_task() {
-    fn is<T: Clone + Send + Sync + 'static>() {}
-    is::<Meter>();
-}
-
-/// What a walk waits for after so long.
-async fn waiting(meter: &Meter, after: Duration) -> Option<Waiting> {
-    sleep(after).await;
-    meter.stats().waiting
+/// Returns the current wait after this time.
+async fn wait_after(handle: &StatsHandle, time: Duration) -> CurrentWait {
+    sleep(time).await;
+    handle.stats().current_wait.expect("a wait")
 }
 
 #[tokio::test(start_paused = true)]
-async fn another_task_sees_what_a_walk_waits_for_and_for_how_long() {
+async fn stats_handle_reports_the_current_wait_to_another_task() {
     let script = Script::new(|call| match call.number {
-        1 => late(grant("TOKEN", 7200), 10 * SECOND),
-        2 => late(List::of(150).answer(call), 10 * SECOND),
-        3 => Act::Reply(Reply::new(503, "").with_pushback(60 * SECOND)),
+        1 => grant("TOKEN", 7200).after(10 * SECOND),
+        2 => List::of(150).respond(call).after(10 * SECOND),
+        3 => Act::Respond(with_retry_after(response(503, ""), 60)),
         4 => status(500),
-        _ => List::of(150).answer(call),
+        _ => List::of(150).respond(call),
     });
     fastrand::seed(7);
-    let retry = RetryPolicy::new().max_attempts(5).unwrap().base(50 * SECOND).cap(100 * SECOND);
-    let builder = Client::builder().corp_secret("corp", "s3cret").transport(script).retry(retry);
+    let retry = RetryPolicy::new().max_attempts(5).base(50 * SECOND).cap(100 * SECOND);
     let quota = Quota::new(1, 100 * SECOND).unwrap();
-    let client = builder.quota(quota).build().unwrap();
+    let client = script.app_builder().retry(retry).quotas([quota]).build().unwrap();
     let rows = client.enrolls(query());
-    let meter = rows.meter();
-    assert_eq!(meter.stats(), Stats::default());
-    let walk = tokio::spawn(rows.count());
-    let of = |wait, left: Option<u64>, attempt, waiting: Option<Waiting>| {
-        let waiting = waiting.expect("it waits");
-        assert_eq!((waiting.wait, waiting.attempt, waiting.max_attempts), (wait, attempt, 5));
-        assert_eq!(waiting.left.map(|left| left.as_secs_f64().round() as u64), left);
+    let handle = rows.stats_handle();
+    assert_eq!(handle.stats(), Stats::default());
+    let count = tokio::spawn(rows.count());
+    let check = |wait: CurrentWait, reason, remaining: Option<u64>, attempt| {
+        assert_eq!((wait.reason, wait.attempt, wait.max_attempts), (reason, attempt, 5));
+        let seconds = wait.remaining.map(|remaining| remaining.as_secs_f64().round() as u64);
+        assert_eq!(seconds, remaining);
     };
-    of(Wait::Token, None, 1, waiting(&meter, 4 * SECOND).await);
-    of(Wait::Reply, None, 1, waiting(&meter, 10 * SECOND).await);
-    // Sent at 10 s, and the next one 100 s later.
-    of(Wait::Quota, Some(80), 1, waiting(&meter, 16 * SECOND).await);
-    assert_eq!(client.stats().waiting, meter.stats().waiting);
-    of(Wait::Pushback, Some(48), 2, waiting(&meter, 92 * SECOND).await);
-    of(Wait::Quota, Some(30), 2, waiting(&meter, 58 * SECOND).await);
-    let waiting = waiting(&meter, 30 * SECOND + SECOND / 100).await.expect("it waits");
-    assert_eq!((waiting.wait, waiting.attempt), (Wait::Backoff, 3));
-    assert!(waiting.left.is_some_and(|left| left <= 100 * SECOND));
-    assert_eq!(walk.await.unwrap(), 150);
-    assert_eq!((meter.stats().rows, meter.stats().waiting), (150, None), "and then of the end");
+    check(wait_after(&handle, 4 * SECOND).await, WaitReason::Token, None, 1);
+    check(wait_after(&handle, 10 * SECOND).await, WaitReason::Response, None, 1);
+    // The first list request was sent at 10 s, so the next one may be sent 100 s later.
+    check(wait_after(&handle, 16 * SECOND).await, WaitReason::Quota, Some(80), 1);
+    assert_eq!(client.stats().current_wait, handle.stats().current_wait);
+    check(wait_after(&handle, 92 * SECOND).await, WaitReason::RetryAfter, Some(48), 2);
+    check(wait_after(&handle, 58 * SECOND).await, WaitReason::Quota, Some(30), 2);
+    let wait = wait_after(&handle, 30 * SECOND + SECOND / 100).await;
+    assert_eq!((wait.reason, wait.attempt), (WaitReason::Backoff, 3));
+    assert!(wait.remaining.is_some_and(|remaining| remaining <= 100 * SECOND));
+    assert_eq!(count.await.unwrap(), 150);
+    let stats = handle.stats();
+    assert_eq!((stats.rows, stats.current_wait), (150, None), "after the stream was dropped");
 }
 
 #[tokio::test(start_paused = true)]
-async fn where_walks_wait_for_several_things_the_client_tells_the_gravest() {
+async fn current_wait_of_a_client_is_the_most_severe() {
     let script = Script::new(|call| match call.number {
-        1 => Act::Reply(Reply::new(503, "").with_pushback(20 * SECOND)),
-        _ => List::of(1).answer(call),
+        1 => Act::Respond(with_retry_after(response(503, ""), 20)),
+        _ => List::of(1).respond(call),
     });
     let quota = Quota::new(1, 100 * SECOND).unwrap();
-    let client = script.builder().quota(quota).build().unwrap();
-    let walks = ["M1", "M2"].map(|meeting| client.enrolls(Query::webinar(meeting)));
-    let meters = [walks[0].meter(), walks[1].meter()];
-    let walks = tokio::spawn(join_all(walks.map(StreamExt::count)));
+    let client = script.builder().quotas([quota]).build().unwrap();
+    let streams = ["M1", "M2"].map(|meeting| client.enrolls(Query::webinar(meeting)));
+    let handles = [streams[0].stats_handle(), streams[1].stats_handle()];
+    let counts = tokio::spawn(join_all(streams.map(StreamExt::count)));
     sleep(10 * SECOND).await;
-    // The graver one, though the other lasts longer.
-    let [pushback, quota] = meters.map(|meter| meter.stats().waiting.expect("it waits"));
-    assert_eq!((pushback.wait, pushback.left), (Wait::Pushback, Some(10 * SECOND)));
-    assert!(quota.wait == Wait::Quota && quota.left > pushback.left, "{quota:?}");
-    assert_eq!(client.stats().waiting, Some(pushback));
-    assert_eq!((walks.await.unwrap(), client.stats().waiting), (vec![1, 1], None));
+    // A wait for `Retry-After` is more severe, although the wait for quota is longer.
+    let [held, quota] = handles.map(|handle| handle.stats().current_wait.expect("a wait"));
+    assert_eq!((held.reason, held.remaining), (WaitReason::RetryAfter, Some(10 * SECOND)));
+    assert!(quota.reason == WaitReason::Quota && quota.remaining > held.remaining, "{quota:?}");
+    assert_eq!(client.stats().current_wait, Some(held));
+    assert_eq!((counts.await.unwrap(), client.stats().current_wait), (vec![1, 1], None));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stream_counts_each_row_and_its_meter_those_of_a_page_at_once() {
+async fn stats_count_yielded_rows_and_handle_counts_pages() {
     let client = List::of(120).script().client();
     let mut rows = client.enrolls(query()).read_ahead(2);
-    let meter = rows.meter();
+    let handle = rows.stats_handle();
     for n in 1..=70_u64 {
-        rows.next().await.unwrap().unwrap();
-        let (ours, theirs) = (rows.stats(), meter.stats());
+        read(&mut rows, 1).await;
+        let (ours, theirs) = (rows.stats(), handle.stats());
         assert_eq!((ours.rows, theirs.rows), (n, (n.div_ceil(50) * 50).min(120)));
         assert_eq!((ours.pages, client.stats().rows), (n.div_ceil(50), theirs.rows));
     }
-    let rest = client.resume(rows.checkpoint());
-    let meter = rest.meter();
-    assert_eq!((rest.count().await, meter.stats().rows), (50, 50), "those of this walk");
+    let rest = resume(&client, rows.checkpoint());
+    let handle = rest.stats_handle();
+    assert_eq!((rest.count().await, handle.stats().rows), (50, 50), "rows of this stream only");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_wait_that_was_cancelled_is_none_any_more_but_its_time_counts() {
+async fn wait_that_was_canceled_ends_but_its_time_counts() {
     let script = Script::new(|_| errcode(45009));
     let client = script.client();
     for ahead in [0, 1] {
         let mut rows = client.enrolls(query()).read_ahead(ahead);
-        let meter = rows.meter();
+        let handle = rows.stats_handle();
         timeout(10 * SECOND, rows.next()).await.unwrap_err();
-        assert!(meter.stats().waiting.is_some(), "the stream still waits");
-        assert_eq!(meter.stats().pushback_wait, 10 * SECOND, "up to now");
+        assert!(handle.stats().current_wait.is_some(), "the stream is still waiting");
+        assert_eq!(handle.stats().retry_after_wait, 10 * SECOND, "including the wait in progress");
         drop(rows);
         sleep(20 * SECOND).await;
-        assert_eq!((meter.stats().waiting, client.stats().waiting), (None, None));
-        assert_eq!(meter.stats().pushback_wait, 10 * SECOND);
+        assert_eq!((handle.stats().current_wait, client.stats().current_wait), (None, None));
+        assert_eq!(handle.stats().retry_after_wait, 10 * SECOND);
     }
-    assert_eq!(client.stats().pushback_wait, 20 * SECOND);
+    assert_eq!(client.stats().retry_after_wait, 20 * SECOND);
 }

@@ -1,22 +1,23 @@
-//! `EnrollStream` as a citizen among streams: its type, its hints, its combinators.
+//! `EnrollStream` as a `Stream`: its type, its size hint, and combinators.
 
 use std::time::Duration;
 
 use futures::{Stream, StreamExt, TryStreamExt, stream, stream::FusedStream};
 use wecom_enroll::*;
 
-use crate::support::{Act, List, Script, ids, query};
+use crate::support::{List, ids, query};
 
 #[test]
-fn every_type_may_be_sent_and_shared_and_the_rows_are_small() {
+fn types_are_send_and_sync_and_rows_are_small() {
     fn is<T: Unpin + Send + Sync + 'static>() {}
     is::<(Client, ClientBuilder, Query, StatusFilter, Checkpoint)>();
     is::<(EnrollStream, PageStream, Page, Enroll, Answer<'static>)>();
     is::<(EnrollStatus, EnrollSource, QuestionType, SpecialType)>();
-    is::<(Quota, RetryPolicy, Stats, Wait, Waiting, Meter, AccessToken, FileStore)>();
+    is::<(Rows<'static>, Answers<'static>, AnswerContent<'static>)>();
+    is::<(Quota, RetryPolicy, Stats, WaitReason, CurrentWait, StatsHandle, AccessToken)>();
     #[cfg(feature = "redis")]
-    is::<(Redis, Fleet, Lease)>();
-    is::<(HttpTransport, Request, Reply, Error, ErrorKind, BadRow)>();
+    is::<Redis>();
+    is::<(HttpTransport, Error, ErrorKind, MalformedRow)>();
     is::<(Box<dyn TokenSource>, Box<dyn Transport>)>();
     #[cfg(feature = "blocking")]
     is::<BlockingEnrolls>();
@@ -29,7 +30,7 @@ fn every_type_may_be_sent_and_shared_and_the_rows_are_small() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn is_terminated_is_true_exactly_when_nothing_more_will_come() {
+async fn stream_is_terminated_when_nothing_more_will_come() {
     for shape in [vec![0], vec![3], vec![2, 2], vec![2, 0], vec![0, 2]] {
         for ahead in [0, 1] {
             let list = List(shape.clone());
@@ -45,7 +46,7 @@ async fn is_terminated_is_true_exactly_when_nothing_more_will_come() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_select_loop_with_complete_gets_every_row() {
+async fn select_loop_receives_every_row() {
     let mut rows = List::of(103).script().client().enrolls(query());
     let mut seen = 0;
     loop {
@@ -58,7 +59,7 @@ async fn a_select_loop_with_complete_gets_every_row() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_size_hint_is_truthful_at_every_row() {
+async fn size_hint_is_correct_at_every_row() {
     let list = List(vec![3, 0, 4]);
     let mut rows = list.clone().script().client().enrolls(query());
     for yielded in 0..=list.rows() {
@@ -78,91 +79,51 @@ async fn the_size_hint_is_truthful_at_every_row() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn it_works_with_the_combinators_of_futures() {
+async fn stream_works_with_combinators_of_futures() {
     let client = List::of(120).script().client();
-    let walk = || client.enrolls(query());
+    let rows = || client.enrolls(query());
     let id = |row: Result<Enroll>| row.unwrap().enroll_id().parse::<usize>().unwrap();
 
-    let all: Vec<_> = stream::select_all([walk(), walk(), walk()]).map(id).collect().await;
+    let all: Vec<_> = stream::select_all([rows(), rows(), rows()]).map(id).collect().await;
     assert_eq!(all.len(), 360);
 
     let nested = stream::iter(["A", "B"]).map(|m| client.enrolls(Query::webinar(m)));
     assert_eq!(nested.flatten_unordered(2).count().await, 240);
 
-    let buffered = walk().map(|row| async move { id(row) }).buffered(8);
+    let buffered = rows().map(|row| async move { id(row) }).buffered(8);
     assert_eq!(buffered.collect::<Vec<_>>().await, (0..120).collect::<Vec<_>>());
 
-    let zipped = walk().zip(stream::iter(0..)).map(|(row, i)| id(row) == i);
+    let zipped = rows().zip(stream::iter(0..)).map(|(row, i)| id(row) == i);
     assert!(zipped.all(|same| async move { same }).await);
 
-    let chunks: Vec<_> = walk().chunks(50).map(|chunk| chunk.len()).collect().await;
+    let chunks: Vec<_> = rows().chunks(50).map(|chunk| chunk.len()).collect().await;
     assert_eq!(chunks, [50, 50, 20]);
 
     let tries: Vec<_> =
-        walk().try_chunks(100).map_ok(|chunk| chunk.len()).try_collect().await.unwrap();
+        rows().try_chunks(100).map_ok(|chunk| chunk.len()).try_collect().await.unwrap();
     assert_eq!(tries, [100, 20]);
-    assert_eq!(walk().take(7).count().await, 7);
-    assert_eq!(tokio::time::timeout(Duration::from_secs(1), walk().count()).await, Ok(120));
+    assert_eq!(rows().take(7).count().await, 7);
+    assert_eq!(tokio::time::timeout(Duration::from_secs(1), rows().count()).await, Ok(120));
 }
 
 #[tokio::test(start_paused = true)]
-async fn taking_few_rows_fetches_one_page() {
+async fn take_of_few_rows_fetches_one_page() {
     let script = List::of(500).script();
     assert_eq!(script.client().enrolls(query()).take(7).count().await, 7);
     assert_eq!(script.calls().len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn rows_can_be_kept_after_the_stream_and_the_client_are_gone() {
+async fn rows_outlive_the_stream_and_the_client() {
     let rows: Vec<Enroll> =
         List::of(70).script().client().enrolls(query()).try_collect().await.unwrap();
     assert_eq!(rows[69].nick_name(), "王69");
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_page_ahead_overlaps_the_servers_time_with_the_readers() {
-    let script = Script::new(|call| {
-        let page = List::of(500).page(List::index(call.cursor()));
-        Act::After(Duration::from_millis(50), wecom_enroll::Reply::new(200, page.to_string()))
-    });
-    let time = async |ahead: usize| {
-        let begun = tokio::time::Instant::now();
-        let rows = script.client().enrolls(query()).read_ahead(ahead);
-        rows.for_each(|_| tokio::time::sleep(Duration::from_millis(1))).await;
-        begun.elapsed().as_millis()
-    };
-    // Ten pages of 50 ms, and 500 rows of 1 ms.
-    assert_eq!(time(0).await, 1000);
-    assert_eq!(time(1).await, 550);
-}
-
-#[tokio::test(start_paused = true)]
-async fn clones_share_quota_token_and_statistics() {
+async fn client_clones_share_statistics() {
     let client = List::of(120).script().client();
     let clone = client.clone();
     ids(clone.enrolls(query())).await.unwrap();
     assert_eq!(client.stats().attempts, 3);
-}
-
-#[test]
-fn a_stream_whose_runtime_is_gone_does_not_end_as_if_complete() {
-    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let mut rows = List::of(500).script().client().enrolls(query()).read_ahead(1);
-    let mut seen = 0;
-    runtime().block_on(async {
-        rows.next().await.unwrap().unwrap();
-        seen += 1;
-    });
-    let error = runtime().block_on(async {
-        loop {
-            match rows.next().await.expect("no end before the end") {
-                Ok(_) => seen += 1,
-                Err(error) => break error,
-            }
-        }
-    });
-    assert!(error.is_transient() && seen < 500);
-    let client = List::of(500).script().client();
-    let rest = runtime().block_on(ids(client.resume(error.checkpoint().unwrap().clone())));
-    assert_eq!(rest.unwrap(), List::of(500).ids()[seen..]);
 }

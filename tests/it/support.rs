@@ -1,8 +1,11 @@
-//! A scripted WeCom behind the library's `Transport`, and the lists it serves.
+//! Shared helpers: a scripted transport, and the lists that it serves.
+
+pub(crate) mod log;
 
 use std::{
-    future::Future,
-    pin::Pin,
+    error::Error as _,
+    fmt::Write as _,
+    net::SocketAddr,
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering::SeqCst},
@@ -10,21 +13,27 @@ use std::{
     time::Duration,
 };
 
-use futures::TryStreamExt;
+use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt, future::BoxFuture};
+use http::{HeaderValue, Request, Response, header::RETRY_AFTER};
 use serde_json::{Value, json};
-use tokio::time::Instant;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+    time::Instant,
+};
+use url::form_urlencoded;
 use wecom_enroll::{
-    Client, ClientBuilder, EnrollStream, Error, Query, Reply, Request, Result, RetryPolicy,
-    Transport,
+    Checkpoint, Client, ClientBuilder, EnrollStream, Error, Query, Result, RetryPolicy, Transport,
 };
 
-/// What a request looked like when it arrived.
+/// A request, as the transport received it.
 #[derive(Clone, Debug)]
 pub(crate) struct Call {
-    /// Its number among all requests, from 1.
+    /// The first request has number 1.
     pub(crate) number: usize,
     pub(crate) at: Instant,
-    pub(crate) path: &'static str,
+    pub(crate) path: String,
     pub(crate) token: Option<String>,
     pub(crate) body: Value,
 }
@@ -41,16 +50,43 @@ impl Call {
 
 /// What the script does with a request.
 pub(crate) enum Act {
-    Reply(Reply),
-    After(Duration, Reply),
+    Respond(Response<Bytes>),
+    After(Duration, Response<Bytes>),
     Reset,
     Hang,
 }
 
+impl Act {
+    /// Delays a response.
+    pub(crate) fn after(self, delay: Duration) -> Self {
+        match self {
+            Self::Respond(response) => Self::After(delay, response),
+            other => other,
+        }
+    }
+}
+
 impl From<Value> for Act {
     fn from(json: Value) -> Self {
-        Self::Reply(Reply::new(200, json.to_string()))
+        Self::Respond(response(200, json.to_string()))
     }
+}
+
+pub(crate) fn response(status: u16, body: impl Into<Bytes>) -> Response<Bytes> {
+    let mut response = Response::new(body.into());
+    *response.status_mut() = status.try_into().unwrap();
+    response
+}
+
+/// Adds a `Retry-After` header.
+pub(crate) fn with_retry_after(mut response: Response<Bytes>, seconds: u64) -> Response<Bytes> {
+    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+    response
+}
+
+/// Resumes from a checkpoint with its own query.
+pub(crate) fn resume(client: &Client, checkpoint: Checkpoint) -> EnrollStream {
+    client.resume(&checkpoint.query().clone(), checkpoint).unwrap()
 }
 
 pub(crate) fn errcode(errcode: i64) -> Act {
@@ -59,39 +95,39 @@ pub(crate) fn errcode(errcode: i64) -> Act {
 }
 
 pub(crate) fn status(status: u16) -> Act {
-    Act::Reply(Reply::new(status, "<html>gateway</html>"))
+    Act::Respond(response(status, "<html>gateway</html>"))
 }
 
 pub(crate) fn grant(token: &str, expires_in: u64) -> Act {
     json!({"errcode": 0, "errmsg": "ok", "access_token": token, "expires_in": expires_in}).into()
 }
 
-type Answer = dyn FnMut(&Call) -> Act + Send;
+type Respond = dyn FnMut(&Call) -> Act + Send;
 
-/// A transport that asks a closure, and remembers what it was asked.
+/// A transport that gets its responses from a closure, and records the requests.
 #[derive(Clone)]
 pub(crate) struct Script {
-    answer: Arc<Mutex<Box<Answer>>>,
+    respond: Arc<Mutex<Box<Respond>>>,
     calls: Arc<Mutex<Vec<Call>>>,
-    remembers: bool,
+    records: bool,
     in_flight: Arc<AtomicUsize>,
 }
 
 impl Script {
-    pub(crate) fn new(answer: impl FnMut(&Call) -> Act + Send + 'static) -> Self {
-        let answer: Box<Answer> = Box::new(answer);
+    pub(crate) fn new(respond: impl FnMut(&Call) -> Act + Send + 'static) -> Self {
+        let respond: Box<Respond> = Box::new(respond);
         Self {
-            answer: Arc::new(Mutex::new(answer)),
+            respond: Arc::new(Mutex::new(respond)),
             calls: Arc::default(),
-            remembers: true,
+            records: true,
             in_flight: Arc::default(),
         }
     }
 
-    /// One that is asked millions of times.
+    /// Creates a script that does not record requests, for tests that send millions of them.
     #[cfg(feature = "simulator")]
-    pub(crate) fn forgetful(answer: impl FnMut(&Call) -> Act + Send + 'static) -> Self {
-        Self { remembers: false, ..Self::new(answer) }
+    pub(crate) fn unrecorded(respond: impl FnMut(&Call) -> Act + Send + 'static) -> Self {
+        Self { records: false, ..Self::new(respond) }
     }
 
     pub(crate) fn calls(&self) -> Vec<Call> {
@@ -106,13 +142,22 @@ impl Script {
         self.in_flight.load(SeqCst)
     }
 
-    /// Settings with a fixed token that let tests run as fast as they can.
+    /// Returns the builder of a client that uses this transport and a fixed token.
     pub(crate) fn builder(&self) -> ClientBuilder {
         Client::builder().access_token("TOKEN-0").transport(self.clone())
     }
 
+    /// Returns the builder of a client that uses this transport and fetches tokens.
+    pub(crate) fn app_builder(&self) -> ClientBuilder {
+        Client::builder().corp_secret("corp", "s3cret").transport(self.clone())
+    }
+
     pub(crate) fn client(&self) -> Client {
         self.builder().build().unwrap()
+    }
+
+    pub(crate) fn app_client(&self) -> Client {
+        self.app_builder().build().unwrap()
     }
 }
 
@@ -125,33 +170,41 @@ impl Drop for InFlight {
 }
 
 impl Transport for Script {
-    fn send(&self, request: Request) -> Pin<Box<dyn Future<Output = Result<Reply>> + Send + '_>> {
+    fn send(&self, request: Request<Bytes>, _: usize) -> BoxFuture<'_, Result<Response<Bytes>>> {
         let act = {
             let mut calls = self.calls.lock().unwrap();
+            let query = request.uri().query().unwrap_or_default();
+            let mut parameters = form_urlencoded::parse(query.as_bytes());
+            let token = parameters.find(|(name, _)| name == "access_token");
+            let body = request.body();
             let call = Call {
                 number: calls.len() + 1,
                 at: Instant::now(),
-                path: request.path(),
-                token: request.access_token().map(|token| token.expose().to_owned()),
-                body: request.body().map_or(Value::Null, |b| serde_json::from_slice(b).unwrap()),
+                path: request.uri().path().to_owned(),
+                token: token.map(|(_, token)| token.into_owned()),
+                body: if body.is_empty() {
+                    Value::Null
+                } else {
+                    serde_json::from_slice(body).unwrap()
+                },
             };
-            if self.remembers {
+            if self.records {
                 calls.push(call.clone());
             }
-            (self.answer.lock().unwrap())(&call)
+            (self.respond.lock().unwrap())(&call)
         };
         self.in_flight.fetch_add(1, SeqCst);
         let in_flight = InFlight(Arc::clone(&self.in_flight));
         Box::pin(async move {
             let _in_flight = in_flight;
             match act {
-                Act::Reply(reply) => {
+                Act::Respond(response) => {
                     tokio::task::yield_now().await;
-                    Ok(reply)
+                    Ok(response)
                 }
-                Act::After(delay, reply) => {
+                Act::After(delay, response) => {
                     tokio::time::sleep(delay).await;
-                    Ok(reply)
+                    Ok(response)
                 }
                 Act::Reset => Err(Error::transport("connection reset")),
                 Act::Hang => std::future::pending().await,
@@ -160,12 +213,12 @@ impl Transport for Script {
     }
 }
 
-/// A list cut into pages of these sizes. Row *i* has the id `i`; page *p* the cursor `cursor-p`.
+/// A list with pages of these sizes. Row *i* has the id `i`, and page *p* has the cursor `cursor-p`.
 #[derive(Clone, Debug)]
 pub(crate) struct List(pub(crate) Vec<usize>);
 
 impl List {
-    /// `rows` rows in full pages of 50.
+    /// Creates a list of `rows` rows in full pages of 50.
     pub(crate) fn of(rows: usize) -> Self {
         let mut pages = vec![50; rows / 50];
         if rows % 50 > 0 || rows == 0 {
@@ -182,6 +235,7 @@ impl List {
         (0..self.rows()).map(|i| i.to_string()).collect()
     }
 
+    /// Returns the index of the page with this cursor.
     pub(crate) fn index(cursor: Option<&str>) -> usize {
         cursor.map_or(0, |cursor| cursor.strip_prefix("cursor-").unwrap().parse().unwrap())
     }
@@ -192,13 +246,18 @@ impl List {
         page(rows, (index + 1 < self.0.len()).then(|| format!("cursor-{}", index + 1)))
     }
 
-    pub(crate) fn answer(&self, call: &Call) -> Act {
-        self.page(Self::index(call.cursor())).into()
+    /// Returns the page that is requested.
+    pub(crate) fn page_for(&self, call: &Call) -> Value {
+        self.page(Self::index(call.cursor()))
     }
 
-    /// A script that serves this list and nothing else.
+    pub(crate) fn respond(&self, call: &Call) -> Act {
+        self.page_for(call).into()
+    }
+
+    /// Creates a script that serves this list and nothing else.
     pub(crate) fn script(self) -> Script {
-        Script::new(move |call| self.answer(call))
+        Script::new(move |call| self.respond(call))
     }
 }
 
@@ -208,7 +267,7 @@ pub(crate) fn row(i: usize) -> Value {
          "question_type": 1, "special_type": 1}]})
 }
 
-/// A page, with `has_more` where there is a next cursor.
+/// Creates a page. `has_more` is true if there is a next cursor.
 pub(crate) fn page(rows: Vec<Value>, next: Option<String>) -> Value {
     json!({"errcode": 0, "errmsg": "ok", "has_more": next.is_some(),
            "next_cursor": next.unwrap_or_else(|| "unused".into()), "enroll_list": rows})
@@ -218,11 +277,59 @@ pub(crate) fn query() -> Query {
     Query::webinar("M1")
 }
 
-/// Attempts without end, and without long waits.
-pub(crate) fn stubborn() -> RetryPolicy {
-    RetryPolicy::new().max_attempts(1000).unwrap().base(Duration::from_millis(1))
+/// Returns a policy of a thousand attempts without long waits.
+pub(crate) fn persistent() -> RetryPolicy {
+    RetryPolicy::new().max_attempts(1000).base(Duration::from_millis(1))
 }
 
 pub(crate) async fn ids(rows: EnrollStream) -> Result<Vec<String>> {
     rows.map_ok(|row| row.enroll_id().to_owned()).try_collect().await
+}
+
+/// Reads rows until an error. Returns their ids and the error.
+pub(crate) async fn ids_until_error(rows: &mut EnrollStream) -> (Vec<String>, Error) {
+    let mut ids = Vec::new();
+    loop {
+        match rows.next().await.expect("an error before the end") {
+            Ok(row) => ids.push(row.enroll_id().to_owned()),
+            Err(error) => return (ids, error),
+        }
+    }
+}
+
+/// Reads `count` rows.
+pub(crate) async fn read(rows: &mut EnrollStream, count: usize) {
+    for _ in 0..count {
+        rows.next().await.expect("another row").unwrap();
+    }
+}
+
+/// Returns everything that an error prints, including its hints and all its causes.
+pub(crate) fn full_text(error: &Error) -> String {
+    let hints = (error.hint(), error.hint_zh());
+    let mut text = format!("{error} {error:?} {error:#?} {hints:?}");
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let _ = write!(text, " {error} {error:?}");
+        cause = error.source();
+    }
+    text
+}
+
+/// Starts a server that responds to every connection with these bytes and then stays silent.
+pub(crate) async fn serve(response: Vec<u8>) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut socket, _)) = listener.accept().await {
+            let response = response.clone();
+            tokio::spawn(async move {
+                let mut request = [0; 4096];
+                let _ = socket.read(&mut request).await;
+                let _ = socket.write_all(&response).await;
+                let _ = socket.read(&mut request).await;
+            });
+        }
+    });
+    addr
 }

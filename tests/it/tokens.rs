@@ -1,8 +1,6 @@
-//! Access tokens: fetched once for all who wait, refreshed once when refused, never in a loop.
+//! Access tokens: fetched once for all callers, refreshed once when refused, never in a loop.
 
 use std::{
-    future::Future,
-    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering::SeqCst},
@@ -10,17 +8,19 @@ use std::{
     time::Duration,
 };
 
-use futures::{StreamExt, future::join_all, stream};
-use tokio::time::{Instant, sleep};
-use wecom_enroll::{
-    AccessToken, Client, ClientBuilder, Error, ErrorKind, Query, Reply, Result, TokenSource,
+use futures::{
+    StreamExt,
+    future::{BoxFuture, join_all},
+    stream,
 };
+use tokio::time::{Instant, sleep};
+use wecom_enroll::{AccessToken, Client, Error, ErrorKind, Query, Quota, Result, TokenSource};
 
-use crate::support::{Act, Call, List, Script, errcode, grant, ids, query, status};
+use crate::support::{Act, Call, List, Script, errcode, grant, ids, query, response, status};
 
-/// A WeCom that accepts only its newest token, and grants tokens of `life` seconds.
+/// A server that accepts only the newest token. Tokens expire after `lifetime` seconds.
 struct Tokens {
-    life: u64,
+    lifetime: u64,
     newest: usize,
     granted_at: Option<Instant>,
     /// Revokes the newest token at these list calls.
@@ -31,25 +31,23 @@ struct Tokens {
 }
 
 impl Tokens {
-    fn new(life: u64) -> Self {
+    fn new(lifetime: u64) -> Self {
         let list = List::of(300);
         let (newest, granted_at, revoke_at) = (0, None, Vec::new());
-        Self { life, newest, granted_at, revoke_at, refusal: 42001, list, list_calls: 0 }
+        Self { lifetime, newest, granted_at, revoke_at, refusal: 42001, list, list_calls: 0 }
     }
 
     fn script(mut self) -> Script {
-        Script::new(move |call| self.answer(call))
+        Script::new(move |call| self.respond(call))
     }
 
-    fn answer(&mut self, call: &Call) -> Act {
-        let expired = self.granted_at.is_none_or(|at| at.elapsed().as_secs() >= self.life);
+    fn respond(&mut self, call: &Call) -> Act {
+        let expired = self.granted_at.is_none_or(|at| at.elapsed().as_secs() >= self.lifetime);
         if !call.is_list() {
             self.newest += 1;
             self.granted_at = Some(Instant::now());
-            return match grant(&format!("TOKEN-{}", self.newest), self.life) {
-                Act::Reply(reply) => Act::After(Duration::from_millis(20), reply),
-                act => act,
-            };
+            let token = format!("TOKEN-{}", self.newest);
+            return grant(&token, self.lifetime).after(Duration::from_millis(20));
         }
         self.list_calls += 1;
         if self.revoke_at.contains(&self.list_calls) {
@@ -58,16 +56,15 @@ impl Tokens {
         }
         match expired || call.token != Some(format!("TOKEN-{}", self.newest)) {
             true => errcode(self.refusal),
-            false => {
-                let page = self.list.page(List::index(call.cursor()));
-                Act::After(Duration::from_millis(10), Reply::new(200, page.to_string()))
-            }
+            false => self.list.respond(call).after(Duration::from_millis(10)),
         }
     }
 }
 
-fn builder(script: &Script) -> ClientBuilder {
-    Client::builder().corp_secret("corp", "s3cret").transport(script.clone())
+/// Lists this many webinars at the same time.
+async fn list_all(client: &Client, webinars: usize) -> Vec<Result<Vec<String>>> {
+    let query = |i| Query::webinar(format!("M{i}"));
+    join_all((0..webinars).map(|i| ids(client.enrolls(query(i))))).await
 }
 
 fn gettokens(script: &Script) -> usize {
@@ -75,28 +72,26 @@ fn gettokens(script: &Script) -> usize {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_hundred_streams_fetch_one_token() {
+async fn token_is_fetched_once_for_a_hundred_streams() {
     let script = Tokens::new(7200).script();
-    let client = builder(&script).build().unwrap();
-    let walks = (0..100).map(|i| ids(client.enrolls(Query::webinar(format!("M{i}")))));
-    let all = join_all(walks).await;
+    let client = script.app_client();
+    let all = list_all(&client, 100).await;
     assert!(all.into_iter().all(|ids| ids.unwrap() == List::of(300).ids()));
     assert_eq!(gettokens(&script), 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refused_token_is_refreshed_once_for_all_and_every_page_replayed_with_the_new_one() {
+async fn token_refused_is_refreshed_once_for_all_streams() {
     for refusal in [42001, 40014] {
         let mut tokens = Tokens::new(7200);
         (tokens.revoke_at, tokens.refusal) = (vec![150, 400], refusal);
         let script = tokens.script();
-        let client = builder(&script).build().unwrap();
-        let walks = (0..100).map(|i| ids(client.enrolls(Query::webinar(format!("M{i}")))));
-        let all = join_all(walks).await;
+        let client = script.app_client();
+        let all = list_all(&client, 100).await;
         assert!(all.into_iter().all(|ids| ids.unwrap() == List::of(300).ids()));
         assert_eq!(gettokens(&script), 3, "errcode {refusal}");
-        assert_eq!(client.stats().retries, 0, "a refresh is no retry");
-        // Nobody sent a token after it was known to be refused and replaced.
+        assert_eq!(client.stats().retries, 0, "a refresh does not count as a retry");
+        // After a replacement was sent, the old token is never sent again.
         let calls = script.list_calls();
         for token in ["TOKEN-1", "TOKEN-2"] {
             let last = calls.iter().rposition(|c| c.token.as_deref() == Some(token)).unwrap();
@@ -108,41 +103,41 @@ async fn a_refused_token_is_refreshed_once_for_all_and_every_page_replayed_with_
 }
 
 #[tokio::test(start_paused = true)]
-async fn tokens_are_refreshed_before_they_expire() {
-    for life in [60, 600, 7200] {
-        let mut tokens = Tokens::new(life);
+async fn token_is_refreshed_before_it_expires() {
+    for lifetime in [60, 600, 7200] {
+        let mut tokens = Tokens::new(lifetime);
         tokens.list = List(vec![1; 60]);
         let script = tokens.script();
-        let client = builder(&script).build().unwrap();
-        let step = Duration::from_secs(life) / 20;
+        let client = script.app_client();
+        let step = Duration::from_secs(lifetime) / 20;
         let seen = client.enrolls(query()).then(async |row| {
             sleep(step).await;
             row.unwrap().enroll_id().to_owned()
         });
         assert_eq!(seen.count().await, 60);
-        // Three lives: no token was refused, so every refresh came in time.
-        assert_eq!(script.list_calls().len(), 60, "life {life}");
-        assert!((3..=4).contains(&gettokens(&script)), "life {life}");
+        // The list takes three lifetimes. No token was refused, so every refresh was in time.
+        assert_eq!(script.list_calls().len(), 60, "lifetime {lifetime}");
+        assert!((3..=4).contains(&gettokens(&script)), "lifetime {lifetime}");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_token_that_ages_while_quota_is_waited_for_is_not_used() {
+async fn token_that_expires_during_a_quota_wait_is_not_used() {
     let script = Tokens::new(100).script();
-    let quota = wecom_enroll::Quota::new(1, Duration::from_secs(150)).unwrap();
-    let client = builder(&script).quota(quota).build().unwrap();
+    let quota = Quota::new(1, Duration::from_secs(150)).unwrap();
+    let client = script.app_builder().quotas([quota]).build().unwrap();
     assert_eq!(ids(client.enrolls(query())).await.unwrap(), List::of(300).ids());
-    assert_eq!(script.list_calls().len(), 6, "no call was spent on an expired token");
+    assert_eq!(script.list_calls().len(), 6, "no call was made with an expired token");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_token_refused_for_ever_is_a_bounded_number_of_calls_and_a_clear_error() {
+async fn token_refused_every_time_is_an_error_after_two_calls() {
     for refusal in [42001, 40014] {
         let script = Script::new(move |call| match call.is_list() {
             true => errcode(refusal),
             false => grant("T", 7200),
         });
-        let client = builder(&script).build().unwrap();
+        let client = script.app_client();
         let error = ids(client.enrolls(query())).await.unwrap_err();
         assert_eq!((error.kind(), error.errcode()), (ErrorKind::Api, Some(refusal)));
         assert!(error.is_auth() && !error.is_transient() && error.hint().is_some());
@@ -156,20 +151,17 @@ async fn a_token_refused_for_ever_is_a_bounded_number_of_calls_and_a_clear_error
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_wrong_secret_is_asked_about_once_for_all_streams() {
+async fn secret_that_is_wrong_is_sent_once_for_all_streams() {
     for refusal in [40001, 40013, 40091] {
-        let script = Script::new(move |_| match errcode(refusal) {
-            Act::Reply(reply) => Act::After(Duration::from_millis(20), reply),
-            act => act,
-        });
-        let client = builder(&script).build().unwrap();
-        for error in join_all((0..100).map(|_| ids(client.enrolls(query())))).await {
+        let script = Script::new(move |_| errcode(refusal).after(Duration::from_millis(20)));
+        let client = script.app_client();
+        for error in list_all(&client, 100).await {
             let error = error.unwrap_err();
             assert_eq!((error.kind(), error.errcode()), (ErrorKind::Token, Some(refusal)));
             assert!(error.is_auth() && !error.is_transient());
             assert!(error.hint().is_some() && error.checkpoint().is_some());
         }
-        // A service that tries again and again does not get its IP banned, either.
+        // A service that keeps trying does not get its IP banned.
         for _ in 0..50 {
             sleep(Duration::from_secs(1)).await;
             assert!(ids(client.enrolls(query())).await.is_err());
@@ -182,10 +174,10 @@ async fn a_wrong_secret_is_asked_about_once_for_all_streams() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_gettoken_that_is_down_goes_through_the_retry_policy_once_for_all_streams() {
+async fn gettoken_that_is_down_is_retried_once_for_all_streams() {
     let script = Script::new(|_| status(502));
-    let client = builder(&script).build().unwrap();
-    for error in join_all((0..100).map(|_| ids(client.enrolls(query())))).await {
+    let client = script.app_client();
+    for error in list_all(&client, 100).await {
         let error = error.unwrap_err();
         assert_eq!((error.kind(), error.status()), (ErrorKind::Token, Some(502)));
         assert_eq!((error.attempts(), error.is_transient()), (4, true));
@@ -194,38 +186,38 @@ async fn a_gettoken_that_is_down_goes_through_the_retry_policy_once_for_all_stre
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_gettoken_that_stumbles_is_tried_again() {
+async fn gettoken_is_retried_after_transient_failures() {
     let script = Script::new(|call| match (call.is_list(), call.number) {
         (false, 1) => status(500),
         (false, 2) => errcode(-1),
         (false, 3) => Act::Reset,
         (false, _) => grant("T", 7200),
-        _ => List::of(3).answer(call),
+        _ => List::of(3).respond(call),
     });
-    let client = builder(&script).build().unwrap();
+    let client = script.app_client();
     assert_eq!(ids(client.enrolls(query())).await.unwrap().len(), 3);
 }
 
 #[tokio::test(start_paused = true)]
-async fn gettoken_has_a_quota_of_its_own() {
-    // Tokens that are born stale: every list call needs a new one.
+async fn gettoken_quota_is_separate_from_the_list_quota() {
+    // The tokens expire immediately, so every list call needs a new one.
     let script = Script::new(|call| match call.is_list() {
-        true => List(vec![1; 1500]).answer(call),
+        true => List(vec![1; 1500]).respond(call),
         false => grant("T", 0),
     });
-    let list = wecom_enroll::Quota::new(1_000_000, Duration::from_secs(1)).unwrap();
-    let client = builder(&script).quota(list).build().unwrap();
+    let list = Quota::new(1_000_000, Duration::from_secs(1)).unwrap();
+    let client = script.app_builder().quotas([list]).build().unwrap();
     assert_eq!(ids(client.enrolls(query())).await.unwrap().len(), 1500);
     let calls: Vec<_> = script.calls().into_iter().filter(|call| !call.is_list()).collect();
     let hour = Duration::from_secs(3600);
-    let most =
+    let in_an_hour =
         calls.iter().map(|a| calls.iter().filter(|b| b.at >= a.at && b.at - a.at <= hour).count());
-    let most = most.max().unwrap();
+    let most = in_an_hour.max().unwrap();
     assert!((900..=1000).contains(&most), "{most} in an hour");
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_no_grant_is_a_clear_error() {
+async fn gettoken_response_without_a_token_is_an_error() {
     for (body, transient) in [
         (r#"{"errcode":0}"#, false),
         ("{}", false),
@@ -233,37 +225,77 @@ async fn what_is_no_grant_is_a_clear_error() {
         (r#"{"errcode":0,"access_token":""}"#, false),
         (r#"{"access_token":"T"#, true),
     ] {
-        let script = Script::new(move |_| Act::Reply(Reply::new(200, body)));
-        let error = ids(builder(&script).build().unwrap().enrolls(query())).await.unwrap_err();
+        let script = Script::new(move |_| Act::Respond(response(200, body)));
+        let error = ids(script.app_client().enrolls(query())).await.unwrap_err();
         assert_eq!((error.kind(), error.is_transient()), (ErrorKind::Token, transient), "{body}");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_grant_with_an_endless_life_or_none_said_is_used() {
-    for life in ["18446744073709551615", "9223372036854775807", "\"7200\"", "null"] {
+async fn token_lifetime_may_be_huge_text_or_absent() {
+    for lifetime in ["18446744073709551615", "9223372036854775807", "\"7200\"", "null"] {
         let script = Script::new(move |call| match call.is_list() {
-            true => List::of(3).answer(call),
-            false => Act::Reply(Reply::new(
+            true => List::of(3).respond(call),
+            false => Act::Respond(response(
                 200,
-                format!(r#"{{"errcode":0,"access_token":"T","expires_in":{life}}}"#),
+                format!(r#"{{"errcode":0,"access_token":"T","expires_in":{lifetime}}}"#),
             )),
         });
-        let outcome = ids(builder(&script).build().unwrap().enrolls(query())).await;
-        assert_eq!(outcome.is_ok(), life != "18446744073709551615", "{life}");
+        let outcome = ids(script.app_client().enrolls(query())).await;
+        assert_eq!(outcome.is_ok(), lifetime != "18446744073709551615", "{lifetime}");
     }
 }
 
-/// A company's token service.
+#[tokio::test(start_paused = true)]
+async fn gettoken_response_with_a_byte_order_mark_is_read() {
+    let script = Script::new(|call| match call.is_list() {
+        true => List::of(3).respond(call),
+        false => Act::Respond(response(
+            200,
+            "\u{feff}{\"errcode\":0,\"access_token\":\"T\",\"expires_in\":7.2e3}",
+        )),
+    });
+    assert_eq!(ids(script.app_client().enrolls(query())).await.unwrap().len(), 3);
+    assert_eq!(script.list_calls()[0].token.as_deref(), Some("T"));
+
+    let refusal = "\u{feff}{\"errcode\":40001,\"errmsg\":\"invalid secret\"}";
+    for status in [200, 403] {
+        let script = Script::new(move |_| Act::Respond(response(status, refusal)));
+        let error = ids(script.app_client().enrolls(query())).await.unwrap_err();
+        assert_eq!((error.errcode(), script.calls().len()), (Some(40001), 1), "{status}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn gettoken_response_with_repeated_keys_counts_the_last() {
+    let script = Script::new(|call| match call.is_list() {
+        true => List(vec![1, 1]).respond(call),
+        false => Act::Respond(response(
+            200,
+            r#"{"errcode":40001,"access_token":7.5,"expires_in":"x",
+                "errcode":0,"access_token":"T","expires_in":7200}"#,
+        )),
+    });
+    assert_eq!(ids(script.app_client().enrolls(query())).await.unwrap().len(), 2);
+    assert_eq!(script.list_calls()[0].token.as_deref(), Some("T"));
+    assert_eq!(gettokens(&script), 1);
+
+    let refusal = r#"{"errcode":0,"access_token":"T","errcode":40001}"#;
+    let script = Script::new(move |_| Act::Respond(response(200, refusal)));
+    let error = ids(script.app_client().enrolls(query())).await.unwrap_err();
+    assert_eq!((error.errcode(), script.calls().len()), (Some(40001), 1));
+}
+
+/// The token service of an organization.
 #[derive(Clone, Default)]
 struct Central {
     version: Arc<AtomicUsize>,
-    forgotten: Arc<AtomicUsize>,
+    invalidated: Arc<AtomicUsize>,
     down: bool,
 }
 
 impl TokenSource for Central {
-    fn token(&self) -> Pin<Box<dyn Future<Output = Result<AccessToken>> + Send + '_>> {
+    fn token(&self) -> BoxFuture<'_, Result<AccessToken>> {
         Box::pin(async {
             sleep(Duration::from_millis(5)).await;
             match self.down {
@@ -273,8 +305,8 @@ impl TokenSource for Central {
         })
     }
 
-    fn forget(&self, refused: &AccessToken) {
-        self.forgotten.fetch_add(1, SeqCst);
+    fn invalidate(&self, refused: &AccessToken) {
+        self.invalidated.fetch_add(1, SeqCst);
         let version = self.version.load(SeqCst);
         if refused.expose() == format!("C{version}") {
             let _ = self.version.compare_exchange(version, version + 1, SeqCst, SeqCst);
@@ -283,21 +315,21 @@ impl TokenSource for Central {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_token_source_of_ones_own_is_asked_on_every_attempt_and_told_of_refusals() {
+async fn token_source_is_called_per_attempt_and_on_refusals() {
     let script = Script::new(|call| match call.token.as_deref() {
         Some("C0") if call.number > 3 => errcode(42001),
-        _ => List::of(300).answer(call),
+        _ => List::of(300).respond(call),
     });
     let central = Central::default();
     let client =
         Client::builder().token_source(central.clone()).transport(script.clone()).build().unwrap();
     assert_eq!(ids(client.enrolls(query())).await.unwrap(), List::of(300).ids());
-    assert_eq!(central.forgotten.load(SeqCst), 1);
+    assert_eq!(central.invalidated.load(SeqCst), 1);
     assert_eq!(script.calls().last().unwrap().token.as_deref(), Some("C1"));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_token_source_that_fails_ends_the_call_with_its_own_error_as_the_source() {
+async fn token_source_error_is_the_source_of_the_error() {
     let script = List::of(1).script();
     let central = Central { down: true, ..Central::default() };
     let client = Client::builder().token_source(central).transport(script.clone()).build().unwrap();
@@ -308,14 +340,14 @@ async fn a_token_source_that_fails_ends_the_call_with_its_own_error_as_the_sourc
 }
 
 #[tokio::test(start_paused = true)]
-async fn streams_that_come_and_go_share_one_refresh() {
+async fn token_refresh_is_shared_by_streams_that_start_and_end() {
     let mut tokens = Tokens::new(7200);
     tokens.revoke_at = (1..50).map(|i| i * 9).collect();
     let script = tokens.script();
-    let client = builder(&script).build().unwrap();
-    let walks = stream::iter(0..50).map(|_| ids(client.enrolls(query()).read_ahead(1)));
-    let all: Vec<_> = walks.buffer_unordered(8).collect().await;
-    // A walk may meet two revocations in one call; then it says so.
+    let client = script.app_client();
+    let lists = stream::iter(0..50).map(|_| ids(client.enrolls(query()).read_ahead(1)));
+    let all: Vec<_> = lists.buffer_unordered(8).collect().await;
+    // Two revocations in one call are an error.
     for outcome in all {
         match outcome {
             Ok(ids) => assert_eq!(ids, List::of(300).ids()),
@@ -326,14 +358,14 @@ async fn streams_that_come_and_go_share_one_refresh() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refused_secret_is_known_as_one_whatever_else_is_odd_about_the_reply() {
+async fn secret_refused_in_an_odd_response_is_sent_once() {
     for body in [
         r#"{"errcode":40001,"errmsg":null}"#,
         r#"{"errcode":"40001","errmsg":7,"expires_in":1.5}"#,
         r#"{"errcode":40001,"errmsg":"secret is invalid","access_token":null,"expires_in":0}"#,
     ] {
-        let script = Script::new(move |_| Act::Reply(Reply::new(200, body)));
-        let client = builder(&script).build().unwrap();
+        let script = Script::new(move |_| Act::Respond(response(200, body)));
+        let client = script.app_client();
         for _ in 0..20 {
             let error = ids(client.enrolls(query())).await.unwrap_err();
             assert_eq!((error.errcode(), error.is_auth()), (Some(40001), true), "{body}");
@@ -343,25 +375,24 @@ async fn a_refused_secret_is_known_as_one_whatever_else_is_odd_about_the_reply()
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_token_ages_in_the_line_for_quota() {
-    // Twelve walks, tokens of 100 s, one call in 40 s.
+async fn token_is_fetched_after_the_quota_wait() {
+    // Twelve streams may make one call in 40 s, so the tokens, which live 100 s, expire during the waits.
     let mut tokens = Tokens::new(100);
     tokens.list = List::of(1);
     let script = tokens.script();
-    let quota = wecom_enroll::Quota::new(1, Duration::from_secs(40)).unwrap();
-    let client = builder(&script).quota(quota).build().unwrap();
-    let walks = (0..12).map(|i| ids(client.enrolls(Query::webinar(format!("M{i}")))));
-    assert!(join_all(walks).await.into_iter().all(|ids| ids.is_ok()));
-    assert_eq!(script.list_calls().len(), 12, "no call was spent on a dead token");
+    let quota = Quota::new(1, Duration::from_secs(40)).unwrap();
+    let client = script.app_builder().quotas([quota]).build().unwrap();
+    assert!(list_all(&client, 12).await.iter().all(Result::is_ok));
+    assert_eq!(script.list_calls().len(), 12, "no call was made with an expired token");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_life_beyond_reason_is_kept_for_a_day_at_most() {
+async fn token_with_a_huge_lifetime_is_cached_for_a_day() {
     let script = Script::new(|call| match call.is_list() {
-        true => List(vec![1; 20]).answer(call),
+        true => List(vec![1; 20]).respond(call),
         false => grant("T", i64::MAX as u64),
     });
-    let client = builder(&script).build().unwrap();
+    let client = script.app_client();
     ids(client.enrolls(query())).await.unwrap();
     assert_eq!(gettokens(&script), 1);
     sleep(Duration::from_secs(86_400)).await;

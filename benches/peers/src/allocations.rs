@@ -1,9 +1,9 @@
-//! An allocator that counts when it is told to, for the walks that are not timed.
+//! An allocator that counts on request, for runs that are not timed.
 //!
-//! While it does not count it costs a timed walk one load and one branch an allocation, which could
-//! not be measured beside the 8 ns that an allocation and its release take. The crate
-//! `allocation-counter` was too dear: it counts always, and makes a copy of every `realloc`.
-#![expect(unsafe_code, reason = "an allocator cannot be written without")]
+//! In a timed run it adds one load and one branch per allocation, which is too little to measure
+//! against the 8 ns of an allocation and its release. The crate `allocation-counter` distorts timed
+//! runs: it always counts, and copies the block at every `realloc`.
+#![expect(unsafe_code, reason = "`GlobalAlloc` is an unsafe trait")]
 
 use std::{
     alloc::{GlobalAlloc, Layout, System},
@@ -16,12 +16,12 @@ static ALLOCATOR: Counting = Counting;
 static IS_ON: AtomicBool = AtomicBool::new(false);
 static COUNT: AtomicU32 = AtomicU32::new(0);
 
-/// Counts from here on.
+/// Starts counting.
 pub(crate) fn start_counting() {
     IS_ON.store(true, Relaxed);
 }
 
-/// Allocations since then, those that grew or shrank included. Stops counting.
+/// Stops counting and returns the number of allocations, including reallocations.
 pub(crate) fn stop_counting() -> u32 {
     IS_ON.store(false, Relaxed);
     COUNT.load(Relaxed)
@@ -35,11 +35,11 @@ fn count() {
 
 struct Counting;
 
-// SAFETY: every call goes to the system's allocator as it came.
+// SAFETY: passes every call unchanged to the system's allocator.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count();
-        // SAFETY: the caller keeps to the contract, which is the same.
+        // SAFETY: the caller upholds the same contract.
         unsafe { System.alloc(layout) }
     }
 

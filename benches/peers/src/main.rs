@@ -1,16 +1,16 @@
-//! What a walk of wecom-enroll costs, against a hand-written loop and against other paginators.
+//! Compares the cost of wecom-enroll with a hand-written loop and other paginators.
 //!
-//! `cargo run --release --manifest-path benches/peers/Cargo.toml` compares them; `-- --help` tells
-//! the rest. Linux only: peak memory comes from `/proc`.
+//! `cargo run --release --manifest-path benches/peers/Cargo.toml` prints the comparison; `-- --help`
+//! lists the other commands. Requires Linux, because peak memory is read from `/proc`.
 
 mod allocations;
+mod chart;
 mod children;
 mod clients;
 mod compare;
 mod export;
 mod growth;
 mod measure;
-mod picture;
 mod rows;
 mod server;
 mod spread;
@@ -23,7 +23,7 @@ use tokio::runtime;
 
 use sums::{Quick, Thorough};
 
-/// What a walk of wecom-enroll costs, against a hand-written loop and against other paginators
+/// Compares the cost of wecom-enroll with a hand-written loop and other paginators
 #[derive(Parser)]
 #[command(args_conflicts_with_subcommands = true)]
 struct Cli {
@@ -35,36 +35,36 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Compare the clients with one another (the default)
+    /// Compare all clients (the default)
     Compare(compare::Args),
-    /// Compare an export by the command line with a walk of the library
+    /// Compare an export by the command line with the library
     Export(export::Args),
-    /// See how the cost grows with the list, the walks, the page and the row
+    /// Show how the cost grows with the list, the number of streams, the page and the row
     Growth(growth::Args),
-    /// Serve lists until standard input ends
+    /// Serve lists until standard input is closed
     #[command(hide = true)]
-    Serve(server::Args),
-    /// Walk once, and print what it cost
+    Serve(server::ServerArgs),
+    /// Run one client and print what it cost
     #[command(hide = true)]
-    Run(clients::Walk),
+    Run(clients::Run),
 }
 
 fn main() -> Result<()> {
     let cli = Cli::parse();
-    // One thread: what a walk costs must not depend on who helps.
+    // One thread, so that the cost does not depend on how work is divided among threads.
     let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
     match cli.command.unwrap_or(Command::Compare(cli.compare)) {
         Command::Compare(args) => compare::compare(&args),
         Command::Export(args) => export::export(&args),
         Command::Growth(args) => growth::growth(&args),
         Command::Serve(args) => runtime.block_on(server::serve(args)),
-        Command::Run(walk) => {
+        Command::Run(run) => {
             measure::raise_descriptors()?;
             let sample = runtime.block_on(async {
-                if walk.count {
-                    clients::run::<Thorough>(&walk).await
+                if run.count {
+                    clients::run::<Thorough>(&run).await
                 } else {
-                    clients::run::<Quick>(&walk).await
+                    clients::run::<Quick>(&run).await
                 }
             })?;
             println!("{}", serde_json::to_string(&sample)?);

@@ -1,4 +1,4 @@
-//! What one walk cost the process that walked.
+//! Measures the CPU time, wall time, peak memory and allocations of a run.
 
 use std::{fs, time::Duration};
 
@@ -16,50 +16,50 @@ use tokio::time::Instant;
 
 use crate::allocations;
 
-/// One walk, as a child process tells its parent.
+/// The result of a run, which the child process prints as JSON.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Sample {
     pub(crate) found: Found,
     pub(crate) cpu_ns: f64,
     pub(crate) wall_ns: f64,
     pub(crate) peak_mb: f64,
-    /// 0 where they were not counted.
+    /// 0 if they were not counted.
     pub(crate) allocations: u32,
 }
 
-/// What a walk found.
+/// What a client found.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Found {
     pub(crate) rows: u32,
-    /// `None`: the client does not look at rows.
+    /// `None` if the client does not parse rows.
     pub(crate) checksum: Option<u64>,
 }
 
-/// Measures `walk`, and nothing of what was made ready for it.
+/// Measures `run`, without anything that was prepared before.
 pub(crate) async fn metered(
     count: bool,
-    walk: impl Future<Output = Result<Found>> + Send,
+    run: impl Future<Output = Result<Found>> + Send,
 ) -> Result<Sample> {
     if count {
         allocations::start_counting();
     }
-    let (began, cpu_before) = (Instant::now(), cpu(UsageWho::RUSAGE_SELF)?);
-    let found = walk.await?;
-    let (cpu_after, took) = (cpu(UsageWho::RUSAGE_SELF)?, began.elapsed());
+    let (started, cpu_before) = (Instant::now(), cpu(UsageWho::RUSAGE_SELF)?);
+    let found = run.await?;
+    let (cpu_after, elapsed) = (cpu(UsageWho::RUSAGE_SELF)?, started.elapsed());
     let allocations = allocations::stop_counting();
     let nanoseconds = |time: Duration| time.as_secs_f64() * 1e9;
     Ok(Sample {
         found,
         cpu_ns: nanoseconds(cpu_after.saturating_sub(cpu_before)),
-        wall_ns: nanoseconds(took),
+        wall_ns: nanoseconds(elapsed),
         peak_mb: peak_mb()?,
         allocations,
     })
 }
 
-/// User and system time so far.
+/// Returns the user and system time so far.
 pub(crate) fn cpu(who: UsageWho) -> Result<Duration> {
-    let usage = getrusage(who).context("no CPU times")?;
+    let usage = getrusage(who).context("cannot read the CPU time")?;
     let time = |time: TimeVal| {
         let seconds = u64::try_from(time.tv_sec())?;
         anyhow::Ok(
@@ -69,27 +69,30 @@ pub(crate) fn cpu(who: UsageWho) -> Result<Duration> {
     Ok(time(usage.user_time())? + time(usage.system_time())?)
 }
 
-/// The most memory this process has ever had. Not `ru_maxrss`, which a child inherits from whoever
-/// has started it.
+/// Returns the peak memory of this process. Does not use `ru_maxrss`, because a child inherits it from
+/// its parent.
 fn peak_mb() -> Result<f64> {
-    let status = fs::read_to_string("/proc/self/status").context("no peak memory: not Linux?")?;
+    let status = fs::read_to_string("/proc/self/status")
+        .context("cannot read the peak memory, which requires Linux")?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let kb = line.and_then(|line| line.trim().strip_suffix(" kB")).context("no VmHWM")?;
+    let kb = line
+        .and_then(|line| line.trim().strip_suffix(" kB"))
+        .context("no VmHWM in /proc/self/status")?;
     Ok(kb.trim().parse::<f64>()? / 1024.0)
 }
 
-/// Keeps this process, and those that it will start, on one of its cores.
+/// Restricts this process and its future children to one core.
 pub(crate) fn stay_on_one_core() -> Result<()> {
-    let myself = Pid::from_raw(0);
-    let allowed = sched_getaffinity(myself)?;
+    let this_process = Pid::from_raw(0);
+    let allowed = sched_getaffinity(this_process)?;
     let core = (0..CpuSet::count()).find(|&core| allowed.is_set(core).unwrap_or_default());
     let mut one = CpuSet::new();
-    one.set(core.context("no core to stay on")?)?;
-    sched_setaffinity(myself, &one).context("cannot stay on one core")
+    one.set(core.context("no core is available")?)?;
+    sched_setaffinity(this_process, &one).context("cannot restrict the process to one core")
 }
 
-/// A thousand walks need a thousand sockets, on either side.
+/// Raises the limit of open files. A thousand streams need a thousand sockets on each side.
 pub(crate) fn raise_descriptors() -> Result<()> {
-    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
-    setrlimit(Resource::RLIMIT_NOFILE, most, most).context("no further file descriptors")
+    let (_, max) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    setrlimit(Resource::RLIMIT_NOFILE, max, max).context("cannot raise the limit of open files")
 }

@@ -1,40 +1,37 @@
-//! The list that is walked: rows of an enrolment, made up from a seed, and the pages they come in.
+//! The list that is served: enrollees generated from a seed, in pages.
 //!
-//! [`Row`] is also what a user would decode a row into, every string owned. So the bench knows what
-//! a walk must find without walking.
+//! The hand-written loop and the other paginators decode into the same types, with owned strings.
 
 use anyhow::Result;
 use bytes::Bytes;
 use fastrand::Rng;
 use serde::{Deserialize, Serialize};
 
-use crate::sums::{Sum, Tally};
-
-/// Rows a page: the most that WeCom gives.
+/// Rows per page: the maximum of WeCom.
 pub(crate) const PAGE: u32 = 50;
 
-/// Different pages, which come round again and again, so that no cache learns a page by heart.
+/// The number of different pages, which the list repeats. They do not fit into a CPU cache.
 const PAGES: usize = 64;
-/// Fewer pages where they are big, so that the server does not need a gigabyte.
+/// Limits the number of pages if they are large, so that the server does not need a gigabyte.
 const BYTES_OF_PAGES: usize = 32 << 20;
 
-/// How much there is to a row.
+/// The size of a row.
 #[derive(Clone, Copy, clap::Args)]
 pub(crate) struct Shape {
-    /// Answers a row; 0 makes small pages
+    /// Answers per row
     #[arg(long, default_value_t = Self::FULL.answers)]
     pub(crate) answers: u32,
-    /// Bytes of an answer's text, on average
+    /// Average bytes per answer
     #[arg(long, value_name = "BYTES", default_value_t = Self::FULL.answer_bytes)]
     pub(crate) answer_bytes: usize,
 }
 
 impl Shape {
-    /// Some 1.2 kB a row, 60 kB a page.
+    /// About 1.2 kB per row, 60 kB per page.
     pub(crate) const FULL: Self = Self { answers: 5, answer_bytes: 54 };
 }
 
-/// One decoded reply.
+/// A decoded response.
 #[derive(Deserialize)]
 pub(crate) struct Page {
     pub(crate) errcode: i32,
@@ -61,7 +58,7 @@ pub(crate) struct Row {
 }
 
 #[derive(Serialize, Deserialize)]
-#[expect(clippy::struct_field_names, reason = "the API's own names")]
+#[expect(clippy::struct_field_names, reason = "the names of the API")]
 pub(crate) struct Answer {
     pub(crate) answer_content: Vec<String>,
     pub(crate) is_required: u32,
@@ -71,11 +68,13 @@ pub(crate) struct Answer {
     pub(crate) special_type: u32,
 }
 
-/// The different pages of a list.
-pub(crate) struct Roster(Vec<Vec<Row>>);
+/// The different pages that the server sends. A list repeats them.
+pub(crate) struct ServedPages {
+    pages: Vec<Vec<Row>>,
+}
 
-impl Roster {
-    /// The same for the same shape, on any machine.
+impl ServedPages {
+    /// Generates the pages. The same shape always gives the same pages.
     pub(crate) fn new(shape: Shape) -> Self {
         let mut rng = Rng::with_seed(20_230_323);
         let mut pages = Vec::new();
@@ -86,31 +85,29 @@ impl Roster {
             bytes += page.iter().map(Row::content_bytes).sum::<usize>();
             pages.push(page);
         }
-        Self(pages)
+        Self { pages }
     }
 
-    /// Each page from its rows on, as JSON, to the end of the reply.
+    /// Serializes each page, from its rows to the end of the response.
     pub(crate) fn tails(&self) -> Result<Vec<Bytes>> {
         let tail = |rows| Ok(Bytes::from(serde_json::to_string(rows)? + "}"));
-        self.0.iter().map(tail).collect()
+        self.pages.iter().map(tail).collect()
     }
 
-    /// Bytes of a page, on average, without its head.
+    /// Returns the average bytes of a page, without its head.
     pub(crate) fn page_bytes(&self) -> Result<u32> {
         let tails = self.tails()?;
         Ok(u32::try_from(tails.iter().map(Bytes::len).sum::<usize>() / tails.len())?)
     }
 
-    /// What a walk of so many rows must sum up to.
-    pub(crate) fn expected<S: Sum>(&self, rows: u32) -> u64 {
-        let mut tally = Tally::<S>::default();
-        self.0.iter().cycle().take((rows / PAGE) as usize).flatten().for_each(|row| tally.add(row));
-        tally.checksum()
+    /// Returns the rows of a list of this length.
+    pub(crate) fn rows(&self, rows: u32) -> impl Iterator<Item = &Row> {
+        self.pages.iter().cycle().take((rows / PAGE) as usize).flatten()
     }
 }
 
 impl Row {
-    /// About: what its answers hold.
+    /// Returns the bytes of the answers, which is most of the row.
     fn content_bytes(&self) -> usize {
         self.answer_list.iter().flat_map(|answer| &answer.answer_content).map(String::len).sum()
     }
@@ -162,7 +159,7 @@ fn name(rng: &mut Rng) -> String {
     format!("{surname}{given}")
 }
 
-/// What people type: now and then with what JSON must escape.
+/// Generates a text that sometimes contains characters that JSON escapes.
 fn sentence(rng: &mut Rng, bytes: usize) -> String {
     let text = text(rng, bytes);
     match rng.u8(0..8) {
@@ -172,7 +169,7 @@ fn sentence(rng: &mut Rng, bytes: usize) -> String {
     }
 }
 
-/// Text of half to one and a half times so many bytes.
+/// Generates a text of half to one and a half times this many bytes.
 fn text(rng: &mut Rng, bytes: usize) -> String {
     let length = rng.usize(bytes / 2..=bytes + bytes / 2);
     let mut text = String::new();

@@ -1,11 +1,10 @@
-//! A stand-in for WeCom that costs next to nothing: its pages lie ready, only a reply's head is made.
+//! A fake WeCom server that uses very little CPU: its pages are serialized in advance.
 //!
-//! The meeting's id says how long its list is: `R1000000` has a million rows. So one server serves
-//! lists of all lengths.
+//! The meeting ID contains the length of the list: meeting `R1000000` has a million rows.
 
 use std::{io::Read, sync::Arc, thread, time::Duration};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use bytes::{Buf, Bytes, buf::Chain};
 use http_body_util::{BodyExt, Full};
 use hyper::{
@@ -25,55 +24,74 @@ use tokio::{
 
 use crate::{
     measure::raise_descriptors,
-    rows::{PAGE, Roster, Shape},
+    rows::{PAGE, ServedPages, Shape},
 };
 
-/// What is served, and how fast.
+/// The options of the server.
 #[derive(Clone, Copy, clap::Args)]
-pub(crate) struct Args {
+pub(crate) struct ServerArgs {
     #[command(flatten)]
     pub(crate) shape: Shape,
-    /// How long the server waits before each reply, in milliseconds
+    /// How long the server waits before each response, in milliseconds
     #[arg(long, value_name = "MS", default_value_t = 0)]
     pub(crate) latency_ms: u64,
 }
 
-/// The id of the meeting whose list has so many rows.
+/// The options of a command that reads one list in several rounds.
+#[derive(Clone, Copy, clap::Args)]
+pub(crate) struct ListArgs {
+    /// The number of rows of the list
+    #[arg(long, default_value_t = 100_000, value_parser = full_pages)]
+    pub(crate) rows: u32,
+    /// The number of rounds
+    #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) rounds: u32,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+}
+
+/// Parses a number of rows that fills all pages.
+fn full_pages(text: &str) -> Result<u32> {
+    let rows = text.parse()?;
+    ensure!(rows > 0 && rows % PAGE == 0, "must be a multiple of {PAGE}, the page size");
+    Ok(rows)
+}
+
+/// Returns the ID of the meeting whose list has this many rows.
 pub(crate) fn meeting(rows: u32) -> String {
     format!("R{rows}")
 }
 
-/// Serves, and says on standard output where, until standard input ends: also when whoever has
-/// started the server was killed.
-pub(crate) async fn serve(args: Args) -> Result<()> {
+/// Prints the base URL and serves until standard input is closed, even if the parent was killed.
+pub(crate) async fn serve(args: ServerArgs) -> Result<()> {
     raise_descriptors()?;
-    let pages = Pages { tails: Roster::new(args.shape).tails()?, latency: args.latency_ms };
-    let listener = TcpListener::bind("127.0.0.1:0").await.context("no port to listen on")?;
+    let pages = Pages { tails: ServedPages::new(args.shape).tails()?, latency: args.latency_ms };
+    let listener = TcpListener::bind("127.0.0.1:0").await.context("cannot listen on a port")?;
     println!("http://{}", listener.local_addr()?);
-    let (ended, end) = oneshot::channel::<()>();
+    let (closed, wait_until_closed) = oneshot::channel::<()>();
     thread::spawn(move || {
-        // Nothing is sent: whatever ends the reading ends the server, by dropping the sender.
+        // Dropping the sender stops the server, even if reading fails.
         let _ = std::io::stdin().read_to_end(&mut Vec::new());
-        drop(ended);
+        drop(closed);
     });
     tokio::select! {
         failed = accept(listener, Arc::new(pages)) => failed,
-        _ = end => Ok(()),
+        _ = wait_until_closed => Ok(()),
     }
 }
 
 async fn accept(listener: TcpListener, pages: Arc<Pages>) -> Result<()> {
     loop {
-        let (stream, _) = listener.accept().await.context("no further connection")?;
+        let (stream, _) = listener.accept().await.context("cannot accept a connection")?;
         tokio::spawn(connection(stream, Arc::clone(&pages)));
     }
 }
 
 async fn connection(stream: TcpStream, pages: Arc<Pages>) {
-    // Without it the server is slower, not wrong.
+    // If this fails, the server is only slower.
     let _ = stream.set_nodelay(true);
     let service = service_fn(|request| answer(&pages, request));
-    // A client that leaves in the middle is its own to explain.
+    // The client reports a connection that was closed early.
     let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
 }
 
@@ -83,13 +101,13 @@ struct Pages {
 }
 
 #[derive(Deserialize)]
-struct Asked {
+struct ListRequest {
     meetingid: String,
     cursor: Option<String>,
     limit: u32,
 }
 
-/// The head of its own, then the page that all replies share.
+/// The head of the response, then the page, which all responses share.
 type Body = Full<Chain<Bytes, Bytes>>;
 
 async fn answer(pages: &Pages, request: Request<Incoming>) -> Result<Response<Body>> {
@@ -97,7 +115,7 @@ async fn answer(pages: &Pages, request: Request<Incoming>) -> Result<Response<Bo
     if pages.latency > 0 {
         sleep(Duration::from_millis(pages.latency)).await;
     }
-    let (head, tail) = match page(&body) {
+    let (head, tail) = match requested_page(&body) {
         Some((number, last)) => {
             let cursor = if last { String::new() } else { format!("{:032x}", number + 1) };
             let head = format!(
@@ -106,7 +124,7 @@ async fn answer(pages: &Pages, request: Request<Incoming>) -> Result<Response<Bo
             );
             (head, pages.tails[number as usize % pages.tails.len()].clone())
         }
-        None => (r#"{"errcode":40058,"errmsg":"no such list here"}"#.to_owned(), Bytes::new()),
+        None => (r#"{"errcode":40058,"errmsg":"unknown list"}"#.to_owned(), Bytes::new()),
     };
     let mut response = Response::new(Full::new(Bytes::from(head).chain(tail)));
     let json = HeaderValue::from_static("application/json; charset=UTF-8");
@@ -114,14 +132,14 @@ async fn answer(pages: &Pages, request: Request<Incoming>) -> Result<Response<Bo
     Ok(response)
 }
 
-/// Which page is asked for, counted from 0, and whether it is the last one.
-fn page(asked: &[u8]) -> Option<(u32, bool)> {
-    let asked: Asked = serde_json::from_slice(asked).ok()?;
-    let rows: u32 = asked.meetingid.strip_prefix('R')?.parse().ok()?;
-    let number = match asked.cursor.as_deref() {
+/// Returns the number of the requested page, counted from 0, and whether it is the last one.
+fn requested_page(body: &[u8]) -> Option<(u32, bool)> {
+    let request: ListRequest = serde_json::from_slice(body).ok()?;
+    let rows: u32 = request.meetingid.strip_prefix('R')?.parse().ok()?;
+    let number = match request.cursor.as_deref() {
         None | Some("") => 0,
         Some(cursor) => u32::from_str_radix(cursor, 16).ok()?,
     };
     let pages = rows / PAGE;
-    (asked.limit == PAGE && number < pages).then_some((number, number + 1 == pages))
+    (request.limit == PAGE && number < pages).then_some((number, number + 1 == pages))
 }

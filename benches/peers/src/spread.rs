@@ -1,51 +1,48 @@
-//! How a figure that was measured several times spreads.
+//! The median of repeated measurements, and its confidence interval.
 
-use serde::Serialize;
-
-/// The median, and where it would lie if one measured for ever: between `low` and `high`, 95 times in
-/// 100. That asks nothing of how the noise is distributed. Fewer than six figures cannot say it: then
-/// these are the least and the greatest.
-#[derive(Clone, Copy, Serialize)]
+/// The median, and the 95 % confidence interval of the true median. The interval assumes nothing about the
+/// distribution. With fewer than six values, it is the range from the minimum to the maximum.
+#[derive(Clone, Copy)]
 pub(crate) struct Spread {
     pub(crate) median: f64,
-    pub(crate) low: f64,
-    pub(crate) high: f64,
+    low: f64,
+    high: f64,
 }
 
 impl Spread {
-    /// Of at least one figure.
-    pub(crate) fn of(figures: impl IntoIterator<Item = f64>) -> Self {
-        let mut sorted: Vec<_> = figures.into_iter().collect();
+    /// Computes the spread of at least one value.
+    pub(crate) fn of(values: impl IntoIterator<Item = f64>) -> Self {
+        let mut sorted: Vec<_> = values.into_iter().collect();
         sorted.sort_by(f64::total_cmp);
         let (last, outside) = (sorted.len() - 1, outside(sorted.len()));
         let median = f64::midpoint(sorted[last / 2], sorted[sorted.len() / 2]);
         Self { median, low: sorted[outside], high: sorted[last - outside] }
     }
 
-    pub(crate) fn divided_by(self, divisor: f64) -> Self {
-        let Self { median, low, high } = self;
-        Self { median: median / divisor, low: low / divisor, high: high / divisor }
+    /// Formats the interval.
+    pub(crate) fn interval(&self) -> String {
+        format!("{:.2}..{:.2}", self.low, self.high)
     }
 }
 
-/// How many of so many figures may be left out at either end. Each lies below the true median with
-/// the chance of a coin, so this is how unlikely few heads are.
-fn outside(figures: usize) -> usize {
-    // The chances of no head, of one, of two, ...
-    let mut chances = vec![1.0];
-    for _ in 0..figures {
-        let before = chances.clone();
-        chances.push(0.0);
-        for (chance, less) in chances.iter_mut().skip(1).zip(before) {
-            *chance += less;
+/// Returns how many of `count` sorted values are outside the interval at each end. A value is below
+/// the true median with probability 1/2, so the number of such values has a binomial distribution.
+fn outside(count: usize) -> usize {
+    // The probabilities of 0, 1, 2, ... values below the median.
+    let mut probabilities = vec![1.0];
+    for _ in 0..count {
+        let before = probabilities.clone();
+        probabilities.push(0.0);
+        for (probability, less) in probabilities.iter_mut().skip(1).zip(before) {
+            *probability += less;
         }
-        for chance in &mut chances {
-            *chance /= 2.0;
+        for probability in &mut probabilities {
+            *probability /= 2.0;
         }
     }
-    let at_most = chances.iter().scan(0.0, |sum, chance| {
-        *sum += chance;
+    let at_most = probabilities.iter().scan(0.0, |sum, probability| {
+        *sum += probability;
         Some(*sum)
     });
-    at_most.take_while(|chance| 2.0 * chance <= 0.05).count().saturating_sub(1)
+    at_most.take_while(|probability| 2.0 * probability <= 0.05).count().saturating_sub(1)
 }

@@ -1,20 +1,20 @@
-//! Checksums over rows, to show that every client has found the same ones.
+//! Checksums of rows, which show that every client found the same rows.
 //!
-//! Both depend on the order of the rows and see every field. One is for timed walks and costs some
-//! 40 ns a row of five answers, a hundredth of the hand-written loop; the other one sees every byte.
+//! Both depend on the order of the rows and include every field. [`Quick`] is for timed runs: 40 ns per
+//! row with five answers, which is 1 % of the hand-written loop. [`Thorough`] includes every byte.
 
 use wecom_enroll::Enroll;
 
-use crate::rows::Row;
+use crate::rows::{Row, ServedPages};
 
-/// How rows are summed up.
+/// A checksum.
 pub(crate) trait Sum: Default + Send {
     fn text(&mut self, text: &str);
     fn numbers(&mut self, a: u32, b: u32);
     fn value(self) -> u64;
 }
 
-/// Of each text its length, first and last byte.
+/// Includes the length, the first and the last byte of each text.
 #[derive(Default)]
 pub(crate) struct Quick(u64);
 
@@ -40,13 +40,13 @@ impl Sum for Quick {
     }
 }
 
-/// Every byte.
+/// Includes every byte.
 #[derive(Default)]
 pub(crate) struct Thorough(crc32fast::Hasher);
 
 impl Sum for Thorough {
     fn text(&mut self, text: &str) {
-        // The length first, or a letter could move from one text to the next.
+        // Without the length, moving a letter to the next text would not change the sum.
         self.0.update(&text.len().to_le_bytes());
         self.0.update(text.as_bytes());
     }
@@ -61,7 +61,7 @@ impl Sum for Thorough {
     }
 }
 
-/// A row, whoever has decoded it.
+/// A row of any client.
 pub(crate) trait Summed {
     fn add_to(&self, sum: &mut impl Sum);
 }
@@ -102,7 +102,7 @@ impl Summed for Enroll {
     }
 }
 
-/// Rows, counted and summed up.
+/// The number of rows, and their checksum.
 #[derive(Default)]
 pub(crate) struct Tally<S> {
     rows: u32,
@@ -122,4 +122,11 @@ impl<S: Sum> Tally<S> {
     pub(crate) fn checksum(self) -> u64 {
         self.sum.value()
     }
+}
+
+/// Returns the checksum of a list of this length.
+pub(crate) fn expected<S: Sum>(pages: &ServedPages, rows: u32) -> u64 {
+    let mut tally = Tally::<S>::default();
+    pages.rows(rows).for_each(|row| tally.add(row));
+    tally.checksum()
 }

@@ -1,9 +1,11 @@
-//! A table on standard output, its columns as wide as they must be.
+//! A table on standard output.
 
-/// The first column to the left, the others to the right.
+use std::iter;
+
+/// Prints a table. The first column is aligned left, the others right.
 pub(crate) fn print(header: &[&str], lines: &[Vec<String>]) {
     let header: Vec<_> = header.iter().map(|&title| title.to_owned()).collect();
-    let all = || std::iter::once(&header).chain(lines);
+    let all = || iter::once(&header).chain(lines);
     let width = |column: usize| all().map(|line| line[column].chars().count()).max().unwrap_or(0);
     let widths: Vec<_> = (0..header.len()).map(width).collect();
     for line in all() {

@@ -1,22 +1,22 @@
-//! `completions`: what a shell needs to complete our arguments, made from their definitions.
+//! `completions`: shell completions, generated from the definitions of the arguments.
 
-use clap::CommandFactory;
+use clap::Command;
 use clap_complete::{Shell, generate};
 
-use crate::{Cli, Stop, print};
+use crate::{exit::Stop, ui::stdout::print};
 
-/// Print what a shell needs to complete the arguments
+/// Print a script that completes the arguments in a shell
 #[derive(clap::Args)]
-#[command(after_help = "For bash:
+#[command(after_help = "Example for bash:
   wecom-enroll completions bash > ~/.local/share/bash-completion/completions/wecom-enroll")]
 pub(crate) struct Args {
-    /// Which shell
+    /// Shell
     shell: Shell,
 }
 
-pub(crate) fn run(args: &Args) -> Result<u8, Stop> {
+pub(crate) fn run(args: &Args, mut command: Command) -> Result<u8, Stop> {
     let mut script = Vec::new();
-    generate(args.shell, &mut Cli::command(), "wecom-enroll", &mut script);
+    generate(args.shell, &mut command, "wecom-enroll", &mut script);
     print(&script)?;
     Ok(0)
 }

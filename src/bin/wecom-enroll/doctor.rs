@@ -1,10 +1,10 @@
-//! `doctor`: makes one call, and tells from how it ends what an export would be missing.
+//! `doctor`: makes one call, and reports from its outcome what would prevent an export.
 //!
-//! A call meets its obstacles in an order: no network, no token, an IP that is not trusted, no
-//! permission, no such meeting. So the one that stops it shows that those before it are passed. It is
-//! one attempt, because repeated wrong secrets get the IP banned. Rows are counted and never shown.
+//! A call can fail at these points, in this order: Redis, network, quota, token, trusted IP, permission,
+//! meeting. An error at one point means that the earlier ones succeeded. By default, the call makes one
+//! attempt, because repeated wrong secrets ban the IP. Rows are counted, but never printed.
 
-use std::{env, io, net::IpAddr};
+use std::{io, net::IpAddr};
 
 use futures::StreamExt;
 use terminal_size::{Width, terminal_size_of};
@@ -12,47 +12,55 @@ use textwrap::{Options, fill};
 use wecom_enroll::{Error, ErrorKind, Page};
 
 use crate::{
-    Stop,
-    chart::clean,
-    connect::{Connection, Credentials},
-    lang::Lang,
-    lists::Kind,
-    print,
-    progress::counted,
-    walks::told,
+    connect::{CREDENTIALS, Connection, Credentials, DURATIONS, has_redis},
+    exit::{Stop, exit_codes},
+    ui::{
+        lang::Lang,
+        stdout::print,
+        text::{counted, error_line, sanitized},
+    },
 };
 
-/// Find out what keeps an export from working, and what to do about it
+/// Check credentials, connection, token, trusted IP and permission, and report what is wrong
 #[derive(clap::Args)]
-#[command(after_help = CHECKS)]
+#[command(after_help = notes())]
 pub(crate) struct Args {
-    /// The id of a webinar or meeting, to see whether its list can be read
+    /// ID of a webinar or meeting, to check that its list can be read
     #[arg(value_name = "MEETINGID")]
     meeting: Option<String>,
-    /// Which list: the one of webinars, or the same list of ordinary meetings
-    #[arg(long, value_enum, default_value = "webinar")]
-    kind: Kind,
     #[command(flatten)]
     connection: Connection,
 }
 
-const CHECKS: &str = "Each check is a line on standard output: ok, FAILED with what to do, or skipped. Credentials come \
-    from the environment, as for export, and are not shown; nor are rows.\n\nWithout a MEETINGID the list of a made-up one \
-    is asked for: that WeCom refuses no more than this shows that all else is fine.\n\nExit codes: 0 all is well; 1 something \
-    is wrong; 2 wrong usage, or no credentials; 75 something that may pass.";
+fn notes() -> String {
+    format!(
+        "Each check prints one line to standard output: ok, FAILED with what to do, or skipped. doctor makes one call, \
+         with one attempt unless --max-attempts is set. Credentials and rows are not printed.\n\nWithout a MEETINGID, \
+         doctor queries a nonexistent meeting; if WeCom rejects only the meeting ID, everything else works.\n\n\
+         {CREDENTIALS}\n\n{DURATIONS}\n\n{}",
+        exit_codes()
+    )
+}
 
-/// As wide as a check's name and mark: a terminal shows the text beside them, a pipe in one line.
+/// Indents continuation lines on a terminal, so that they start below the text of the check.
 const INDENT: &str = "                      ";
 
-const MADE_UP: &str = "wecom-enroll-doctor";
+/// On a terminal with fewer columns, continuation lines are not indented.
+const MIN_INDENTED_WIDTH: u16 = 45;
 
-/// What a call needs, in the order in which it finds out.
+const NONEXISTENT_MEETING: &str = "wecom-enroll-doctor";
+
+/// WeCom does not trust this machine's IP.
+const UNTRUSTED_IP: i64 = 60020;
+
+/// WeCom refuses the access token itself. [`Error`] has no predicate for that.
+const REFUSED_TOKEN: [i64; 4] = [40001, 40014, 41001, 42001];
+
+/// A point at which a call can fail, in the order of a call.
 #[derive(Clone, Copy, PartialEq, PartialOrd)]
 enum Check {
-    /// Only where there is one.
     Redis,
     Connection,
-    /// The server takes a call at this moment.
     Quota,
     Token,
     TrustedIp,
@@ -61,58 +69,44 @@ enum Check {
 }
 
 impl Check {
-    const ALL: [Self; 7] = [
-        Self::Redis,
-        Self::Connection,
-        Self::Quota,
-        Self::Token,
-        Self::TrustedIp,
-        Self::Permission,
-        Self::Meeting,
+    /// All checks in the order of a call, their names, and the text for a check that was passed.
+    const ALL: [(Self, &'static str, &'static str); 7] = [
+        (Self::Redis, "Redis", "Redis responds and accepts the credentials"),
+        (Self::Connection, "connection", "the API host responds"),
+        (Self::Quota, "quota", "WeCom accepts calls at the moment"),
+        (Self::Token, "token", "WeCom accepts the access token"),
+        (Self::TrustedIp, "trusted IP", "WeCom accepts calls from this machine"),
+        (Self::Permission, "permission", "the app may read this list"),
+        (Self::Meeting, "meeting", "the list can be read"),
     ];
 
-    /// Those that there are here. A demo shares nothing.
-    fn all(is_demo: bool) -> impl Iterator<Item = Self> {
-        let shared = !is_demo && env::var_os("WECOM_REDIS_URL").is_some_and(|url| !url.is_empty());
-        Self::ALL.into_iter().filter(move |check| shared || *check != Self::Redis)
+    /// Returns the checks that apply. A demo does not use Redis, even if `WECOM_REDIS_URL` is set.
+    fn all(is_demo: bool) -> Result<&'static [(Self, &'static str, &'static str)], Stop> {
+        Ok(if !is_demo && has_redis()? { &Self::ALL } else { &Self::ALL[1..] })
     }
 
-    /// Its name, and what it means that a call has passed it.
-    fn words(self) -> (&'static str, &'static str) {
-        match self {
-            Self::Redis => ("Redis", "the Redis of the fleet was reached, and lets us in"),
-            Self::Connection => ("connection", "the API's host was reached, and answers"),
-            Self::Quota => ("quota", "WeCom takes a call now"),
-            Self::Token => ("token", "WeCom accepts the access token"),
-            Self::TrustedIp => ("trusted IP", "WeCom takes calls from this machine"),
-            Self::Permission => ("permission", "the app may read this list"),
-            Self::Meeting => ("meeting", "its list can be read"),
-        }
-    }
-
-    /// The one that this error is about.
-    fn of(error: &Error) -> Self {
+    /// Returns the check that failed with this error.
+    fn failed_with(error: &Error) -> Self {
         match error.errcode() {
-            None if error.kind() == ErrorKind::Shared => Self::Redis,
+            None if error.kind() == ErrorKind::Redis => Self::Redis,
             None => Self::Connection,
-            // Too busy, or too many calls: it has not judged the rest.
+            // WeCom is busy or a rate limit was exceeded, so nothing after that was checked.
             Some(_) if error.is_transient() => Self::Quota,
-            Some(60020) => Self::TrustedIp,
+            Some(UNTRUSTED_IP) => Self::TrustedIp,
             Some(_) if error.kind() == ErrorKind::Token => Self::Token,
-            Some(40001 | 40014 | 41001 | 42001) => Self::Token,
+            Some(errcode) if REFUSED_TOKEN.contains(&errcode) => Self::Token,
             Some(_) if error.is_auth() => Self::Permission,
             Some(_) => Self::Meeting,
         }
     }
 }
 
-/// At once, for the call may take its time.
-fn tell(name: &str, mark: &str, text: &str) -> Result<(), Stop> {
-    let line = format!("{name:<13}{mark:<9}{}", clean(text));
+/// Prints the result of a check immediately, because the next check may take long.
+fn report(name: &str, result: &str, text: &str) -> Result<(), Stop> {
+    let line = format!("{name:<13}{result:<9}{}", sanitized(text));
     let line = match terminal_size_of(io::stdout()) {
         Some((Width(width), _)) => {
-            // In a narrow one nothing stands beside them.
-            let indent = if width < 45 { "" } else { INDENT };
+            let indent = if width < MIN_INDENTED_WIDTH { "" } else { INDENT };
             fill(&line, Options::new(width.into()).subsequent_indent(indent))
         }
         None => line,
@@ -122,136 +116,106 @@ fn tell(name: &str, mark: &str, text: &str) -> Result<(), Stop> {
 
 pub(crate) async fn run(mut args: Args, lang: Lang) -> Result<u8, Stop> {
     let is_demo = args.connection.demo.is_some();
-    let credentials = if is_demo { Ok("the demo has its own".to_owned()) } else { credentials() };
+    let checks = Check::all(is_demo)?;
+    let credentials =
+        if is_demo { Ok("the demo has its own".to_owned()) } else { check_credentials() };
     match credentials {
-        Ok(text) => tell("credentials", "ok", &text)?,
-        Err(Stop { code, text }) => {
-            tell("credentials", "FAILED", &text)?;
-            for check in Check::all(is_demo) {
-                tell(check.words().0, "skipped", "")?;
+        Ok(text) => report("credentials", "ok", &text)?,
+        Err(stop) => {
+            report("credentials", "FAILED", &stop.message(lang).unwrap_or_default())?;
+            for (_, name, _) in checks {
+                report(name, "skipped", "")?;
             }
-            return Ok(code);
+            return Ok(stop.code());
         }
     }
     let meeting = args.meeting.or(is_demo.then(|| "demo".to_owned()));
-    let query = args.kind.query(meeting.as_deref().unwrap_or(MADE_UP)).page_size(1)?;
+    let has_meeting = meeting.is_some();
+    let id = meeting.as_deref().unwrap_or(NONEXISTENT_MEETING);
+    let query = args.connection.kind.query(id).page_size(1)?;
+    query.validate()?;
     args.connection.max_attempts.get_or_insert(1);
     let (client, _simulator) = args.connection.open().await?;
     let page = client.pages(query).next().await.transpose();
-    let failed = match &page {
-        Err(error) if error.kind() == ErrorKind::Argument => return Err(error.clone().into()),
-        Err(error) => Some((Check::of(error), error)),
-        Ok(_) => None,
-    };
-    let made_up = meeting.is_none();
-    for check in Check::all(is_demo) {
-        let (name, passed) = check.words();
-        let (mark, text) = match (failed, &page) {
-            (Some((at, _)), _) if at < check => ("skipped", String::new()),
-            (failed, _) if check == Check::Meeting && made_up => ("skipped", unknown(failed)),
-            (Some((at, error)), _) if at == check => ("FAILED", explained(error, lang)),
-            (_, Ok(Some(page))) if check == Check::Meeting => ("ok", read(page)),
-            _ => ("ok", passed.to_owned()),
-        };
-        tell(name, mark, &text)?;
+    let error = page.as_ref().err();
+    let failed = error.map(Check::failed_with);
+    for &(check, name, success) in checks {
+        if failed.is_some_and(|failed| failed < check) {
+            report(name, "skipped", "")?;
+        } else if check == Check::Meeting && !has_meeting {
+            report(name, "skipped", &no_meeting(error))?;
+        } else if let Some(error) = error.filter(|_| failed == Some(check)) {
+            report(name, "FAILED", &explanation(error, lang))?;
+        } else if let (Check::Meeting, Ok(Some(page))) = (check, &page) {
+            report(name, "ok", &page_text(page))?;
+        } else {
+            report(name, "ok", success)?;
+        }
     }
-    Ok(match failed {
-        None => 0,
-        Some((Check::Meeting, _)) if made_up => 0,
-        Some((_, error)) if error.is_transient() => 75,
+    Ok(match error {
+        Some(_) if failed == Some(Check::Meeting) && !has_meeting => 0,
+        Some(error) if error.is_transient() => 75,
         Some(_) => 1,
+        None => 0,
     })
 }
 
-/// Whether they could be credentials, as far as one can tell without asking, and without showing them.
-fn credentials() -> Result<String, Stop> {
-    // The usual length, where there is one.
-    let given = match Credentials::read()? {
+/// Checks what can be checked about the credentials without sending them.
+fn check_credentials() -> Result<String, Stop> {
+    // With the usual length, if there is one.
+    let credentials = match Credentials::read()? {
         Credentials::Secret { corp_id, secret } => {
             vec![("WECOM_CORP_ID", corp_id, Some(18)), ("WECOM_CORP_SECRET", secret, Some(43))]
         }
         Credentials::Token(token) => vec![("WECOM_ACCESS_TOKEN", token, None)],
     };
     let mut texts = Vec::new();
-    for (name, value, usual) in given {
+    for (name, value, usual) in credentials {
         if value.contains(|c: char| !c.is_ascii_graphic() || "'\"`".contains(c)) {
-            return Err(Stop::failed(format!(
-                "{name} contains a blank, a quote or another character that no credential has; set it anew, without quotes around it"
+            return Err(Stop::Failed(format!(
+                "{name} contains white space, a quote or another character that no credential contains; set it again, \
+                 without quotes around it"
             )));
         }
-        texts.push(match usual {
-            Some(usual) if usual != value.len() => {
-                let length = value.len();
-                format!("{name} is set, but has {length} characters where {usual} are usual")
+        let length = value.len();
+        texts.push(match usual.filter(|usual| *usual != length) {
+            None => format!("{name} is set"),
+            Some(usual) => {
+                format!("{name} is set, but has {length} characters instead of the usual {usual}")
             }
-            _ => format!("{name} is set"),
         });
     }
     Ok(texts.join("; "))
 }
 
-/// Where no meeting was given. Which errcode a made-up one gets is not documented.
-fn unknown(failed: Option<(Check, &Error)>) -> String {
-    let refused =
-        failed.and_then(|(_, error)| error.errcode()).map_or_else(String::new, |errcode| {
-            format!("; WeCom refused a made-up one, as it should, with errcode {errcode}")
-        });
-    format!("give a MEETINGID to see whether its list can be read{refused}")
+/// Returns the text for a skipped meeting check. WeCom does not document which errcode a nonexistent
+/// meeting gets.
+fn no_meeting(error: Option<&Error>) -> String {
+    let rejected = error.and_then(Error::errcode).map_or_else(String::new, |errcode| {
+        format!("; WeCom rejected a nonexistent meeting with errcode {errcode}, as expected")
+    });
+    format!("pass a MEETINGID to check that its list can be read{rejected}")
 }
 
-fn explained(error: &Error, lang: Lang) -> String {
-    let told = told(error, obstacle(error, lang).or(lang.hint(error)));
+fn explanation(error: &Error, lang: Lang) -> String {
+    let line = error_line(error, lang.hint(error));
     match public_ip(error) {
-        Some(ip) if error.errcode() == Some(60020) => {
-            format!("{} {ip}; {told}", lang.pick("this machine's public IP is", "本机公网 IP 为"))
+        Some(ip) if error.errcode() == Some(UNTRUSTED_IP) => {
+            format!("{} {ip}; {line}", lang.pick("this machine's public IP is", "本机公网 IP 为"))
         }
-        _ => told,
+        _ => line,
     }
 }
 
-/// What stood in the way to the host. The layers below tell it in words only.
-fn obstacle(error: &Error, lang: Lang) -> Option<&'static str> {
-    let chain = told(error, None);
-    let at = |words| chain.contains(words);
-    let (en, zh) = if at("tunnel error") {
-        (
-            "the proxy cannot be reached, or lets nothing through; check HTTPS_PROXY",
-            "无法连接代理，或代理未放行，请检查 HTTPS_PROXY",
-        )
-    } else if at("dns error") {
-        (
-            "the host's name cannot be looked up; check the network, its DNS, and --base-url",
-            "无法解析主机名，请检查网络、DNS 与 --base-url",
-        )
-    } else if at("tcp connect error") {
-        (
-            "the name was found, but the host takes no connection; check the firewall, and whether this network needs a proxy (HTTPS_PROXY)",
-            "主机名已解析，但无法连接，请检查防火墙，以及本网络是否需要代理（HTTPS_PROXY）",
-        )
-    } else if at("operation timed out") {
-        (
-            "no connection came about in time; check the firewall, and whether this network needs a proxy (HTTPS_PROXY)",
-            "未能及时建立连接，请检查防火墙，以及本网络是否需要代理（HTTPS_PROXY）",
-        )
-    } else if at("client error (Connect)") {
-        (
-            "the host was reached, but TLS failed; check this machine's clock, and whether a proxy puts its own certificate in between",
-            "已连接到主机，但 TLS 握手失败，请检查本机时钟，以及是否有代理替换了证书",
-        )
-    } else {
-        return None;
-    };
-    Some(lang.pick(en, zh))
-}
-
-/// This machine as WeCom sees it: its errmsg ends in `from ip: 203.0.113.7, more info at ...`.
+/// Returns this machine's address as WeCom sees it. WeCom reports it only in the errmsg, which ends like
+/// `from ip: 203.0.113.7, more info at ...`. It is only displayed.
 fn public_ip(error: &Error) -> Option<IpAddr> {
     let text = error.to_string();
     let (_, ip) = text.split_once("from ip: ")?;
     ip.split([',', ' ']).next()?.parse().ok()
 }
 
-fn read(page: &Page) -> String {
-    let more = if page.has_more() { "more follow" } else { "no more follow" };
-    format!("a page was read: {}, and {more}", counted(page.len() as u64, "row", "rows"))
+fn page_text(page: &Page) -> String {
+    let more = if page.has_more() { "more rows follow" } else { "it is the last page" };
+    format!("received a page with {}, and {more}", counted(page.len() as u64, "row", "rows"))
 }

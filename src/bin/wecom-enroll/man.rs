@@ -1,59 +1,63 @@
-//! `man`: a manual page, made from the definitions of the arguments, and what no argument tells.
+//! `man`: man pages, generated from the definitions of the arguments.
 
 use std::io;
 
-use clap::{Command, CommandFactory};
+use clap::Command;
 use clap_mangen::{
     Man,
     roff::{Roff, bold, roman},
 };
 
-use crate::{Cli, EXIT_CODES, Stop, print};
+use crate::{
+    connect::CREDENTIALS,
+    exit::{EXIT_CODES, Stop, exit_codes},
+    ui::stdout::print,
+};
 
-/// Print the man page of the whole command, or of one subcommand
+/// Print the man page of the program or of one subcommand
 #[derive(clap::Args)]
-#[command(after_help = "To read it:
+#[command(after_help = "To read a man page:
   wecom-enroll man export | man -l -")]
 pub(crate) struct Args {
-    /// The subcommand, for its own page
+    /// Subcommand
     #[arg(value_name = "COMMAND", value_parser = SUBCOMMANDS)]
     subcommand: Option<String>,
 }
 
-/// For who completes them; a test compares them with what there is.
-const SUBCOMMANDS: [&str; 6] = ["export", "summary", "doctor", "simulate", "completions", "man"];
+/// The subcommands as possible values, so that shells complete them.
+pub(crate) const SUBCOMMANDS: [&str; 6] =
+    ["export", "summary", "doctor", "simulate", "completions", "man"];
 
-const ENVIRONMENT: [(&str, &str); 7] = [
+const ENVIRONMENT: [(&str, &str); 9] = [
     (
         "WECOM_CORP_ID, WECOM_CORP_SECRET",
-        "The corp's id and the app's secret. Credentials are never arguments, which show in ps.",
+        "Corp ID of the organization and secret of the app. Credentials are never arguments, because arguments are visible in ps.",
     ),
     (
         "WECOM_ACCESS_TOKEN",
-        "An access token, where there is no secret. It lasts two hours at most.",
+        "Access token, if there is no secret. It expires after at most two hours.",
     ),
     (
         "WECOM_REDIS_URL",
-        "The Redis on which the processes of a fleet share quota, token and work: redis:// or rediss://, with user and \
-         password. Only where the program was built with it.",
+        "Redis through which processes share quota and access token: redis:// or rediss://, with user name and password. \
+         Requires WECOM_CORP_ID, and a program that was built with the feature redis.",
     ),
-    ("LC_ALL, LC_MESSAGES, LANG", "The language of hints, the first one that is set: zh or en."),
-    ("RUST_LOG", "What is told on standard error, instead of -q and -v."),
-    ("NO_COLOR", "If set, no colours."),
-    ("HTTPS_PROXY, NO_PROXY", "The way out of this network."),
+    (
+        "LC_ALL, LC_MESSAGES, LANG",
+        "Locale, from the first of them that is set. It determines the language of hints: zh or en.",
+    ),
+    ("RUST_LOG", "Filter for log events. If set, it determines the level instead of -q and -v."),
+    ("NO_COLOR", "If set, log events are not colored."),
+    ("HTTPS_PROXY, ALL_PROXY", "URL of the proxy, from the first of them that is set."),
+    ("NO_PROXY", "Hosts that are contacted directly."),
+    ("SSL_CERT_FILE", "Root certificates, instead of the system's. Not on macOS and Windows."),
 ];
 
-pub(crate) fn run(args: &Args) -> Result<u8, Stop> {
-    let mut whole = Cli::command();
-    // Only then a subcommand knows the options that are everyone's.
-    whole.build();
-    let command = match &args.subcommand {
-        None => &whole,
-        Some(name) => whole
-            .find_subcommand(name)
-            .ok_or_else(|| Stop::usage(format!("{name} is no subcommand; see --help")))?,
-    };
-    let page = page(command).map_err(|e| Stop::failed(e.to_string()))?;
+pub(crate) fn run(args: &Args, mut program: Command) -> Result<u8, Stop> {
+    // Subcommands have the global options only after this.
+    program.build();
+    let subcommand = args.subcommand.as_ref().and_then(|name| program.find_subcommand(name));
+    let page = page(subcommand.unwrap_or(&program)).map_err(|e| Stop::Failed(e.to_string()))?;
     print(&page)?;
     Ok(0)
 }
@@ -72,8 +76,14 @@ fn page(command: &Command) -> io::Result<Vec<u8>> {
     let mut rest = Roff::new();
     if let Some(notes) = command.get_after_help().filter(|_| !command.has_subcommands()) {
         rest.control("SH", ["NOTES"]);
-        for paragraph in notes.to_string().split("\n\n") {
-            rest.control("PP", []).text([roman(paragraph)]);
+        // The sections below contain the rest.
+        let notes = notes.to_string().replace(CREDENTIALS, "").replace(&exit_codes(), "");
+        for paragraph in notes.split("\n\n").filter(|paragraph| !paragraph.is_empty()) {
+            rest.control("PP", []);
+            // Keeps the line breaks of lists and tables.
+            for line in paragraph.lines() {
+                rest.text([roman(line)]).control("br", []);
+            }
         }
     }
     for (title, terms) in [("ENVIRONMENT", &ENVIRONMENT[..]), ("EXIT STATUS", &EXIT_CODES)] {
@@ -84,16 +94,4 @@ fn page(command: &Command) -> io::Result<Vec<u8>> {
     }
     rest.to_writer(&mut page)?;
     Ok(page)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn each_subcommand_has_a_page() {
-        let command = Cli::command();
-        let names: Vec<_> = command.get_subcommands().map(Command::get_name).collect();
-        assert_eq!(names, SUBCOMMANDS);
-    }
 }

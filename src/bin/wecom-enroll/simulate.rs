@@ -1,41 +1,45 @@
-//! `simulate`: a made-up WeCom on a loopback port, until it is interrupted.
+//! `simulate`: runs the simulator until it is interrupted.
 
-use std::{
-    io::{self, Write},
-    net::SocketAddr,
-    time::Duration,
-};
+use std::{net::SocketAddr, time::Duration};
 
 use wecom_enroll::simulator::{Fault, Simulator, SimulatorBuilder};
 
-use crate::{Stop, connect::duration, interruption};
+use crate::{
+    connect::DURATIONS, exit::Stop, signals::interruption, ui::stdout::print, values::duration,
+};
 
-/// Serve made-up enrollees on a loopback port, with faults on request
+/// Run a fake WeCom server on a loopback address, with fault injection
 #[derive(clap::Args)]
-#[command(after_help = faults())]
+#[command(after_help = notes())]
 pub(crate) struct Args {
-    /// Where to listen; a loopback address, port 0 takes a free one
+    /// Loopback address to listen on; port 0 selects a free port
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:0")]
     listen: SocketAddr,
-    /// How many have enrolled, in every meeting
+    /// Number of enrollees in every meeting
     #[arg(long, value_name = "N", default_value_t = 1000)]
     enrollees: u64,
-    /// How long each reply is held back
+    /// Delay before each response
     #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "0ms")]
     latency: Duration,
-    /// What goes wrong, [gettoken:]KIND[=VALUE][@WHEN], for instance status=503@3 or errcode=-1@10%;
-    /// may be repeated
+    /// Simulated fault [gettoken:]KIND[=VALUE][@WHEN], for example status=503@3 or errcode=-1@10%.
+    /// Repeatable; if several apply to a request, the first one takes effect
     #[arg(long = "fault", value_name = "SPEC")]
     faults: Vec<Fault>,
 }
 
-/// The library tells them to who gives one that there is not.
-fn faults() -> String {
-    let told = "".parse::<Fault>().err().map_or_else(String::new, |error| error.to_string());
-    let kinds = told.split_once("the kinds are ").map_or("", |(_, kinds)| kinds);
+fn notes() -> String {
+    let kinds = Fault::kinds().map(|kind| format!("  {kind}")).collect::<Vec<_>>().join("\n");
     format!(
-        "Faults: KIND is one of {kinds}. WHEN is N, N..M, every:N or P%, counted from 1; without it, always.\n\n\
-         Credentials that it takes: WECOM_CORP_ID={}, WECOM_CORP_SECRET={}.",
+        "Faults are written [gettoken:]KIND[=VALUE][@WHEN]. With gettoken:, a fault applies to requests for an access \
+         token, otherwise to list requests. KIND[=VALUE] is one of:\n{kinds}\n\n\
+         WHEN selects requests, which are counted from 1, separately for list requests and gettoken:\n\
+         \x20 N        the Nth request\n\
+         \x20 N..M     the Nth to the Mth request, inclusive\n\
+         \x20 every:N  every Nth request\n\
+         \x20 P%       each request with a probability of P percent\n\
+         Without WHEN, the fault applies to every request.\n\n\
+         {DURATIONS}\n\n\
+         The simulator accepts the credentials WECOM_CORP_ID={} and WECOM_CORP_SECRET={}.",
         Simulator::CORP_ID,
         Simulator::SECRET
     )
@@ -45,7 +49,7 @@ pub(crate) async fn run(args: Args) -> Result<u8, Stop> {
     let Args { listen, enrollees, latency, faults } = args;
     if !listen.ip().is_loopback() {
         let ip = listen.ip();
-        return Err(Stop::usage(format!("--listen: {ip} is not a loopback address")));
+        return Err(Stop::Usage(format!("--listen: {ip} is not a loopback address")));
     }
     let builder = Simulator::builder().enrollees(enrollees).latency(latency).listen(listen);
     let simulator = faults
@@ -53,22 +57,14 @@ pub(crate) async fn run(args: Args) -> Result<u8, Stop> {
         .fold(builder, SimulatorBuilder::fault)
         .start()
         .await
-        .map_err(|e| Stop::failed(format!("cannot listen on {listen}: {e}")))?;
+        .map_err(|e| Stop::Failed(format!("cannot listen on {listen}: {e}")))?;
     let interrupted = interruption(None)?;
-    // Whoever closed standard output knows the address already.
-    let _ = introduce(&simulator.base_url());
-    // An error says that the watcher is gone, and so is its runtime.
-    let _ = interrupted.await;
-    Ok(0)
-}
-
-fn introduce(url: &str) -> io::Result<()> {
-    let (corp_id, secret) = (Simulator::CORP_ID, Simulator::SECRET);
-    let mut out = io::stdout().lock();
-    writeln!(out, "{url}")?;
-    writeln!(
-        out,
-        "Try: WECOM_CORP_ID={corp_id} WECOM_CORP_SECRET={secret} wecom-enroll export --base-url {url} demo"
-    )?;
-    out.flush()
+    let (url, corp_id, secret) = (simulator.base_url(), Simulator::CORP_ID, Simulator::SECRET);
+    let text = format!(
+        "{url}\nTry: WECOM_CORP_ID={corp_id} WECOM_CORP_SECRET={secret} wecom-enroll export --base-url {url} demo\n"
+    );
+    // The server is useful even if its address cannot be printed.
+    let _ = print(text.as_bytes());
+    // An error means that the thread that listens for signals has ended.
+    Ok(interrupted.await.unwrap_or(1))
 }

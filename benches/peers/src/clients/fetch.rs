@@ -1,4 +1,4 @@
-//! The call that every client but ours makes for a page: reqwest, and serde into owned strings.
+//! How every client except wecom-enroll fetches a page: reqwest, and serde with owned strings.
 
 use anyhow::{Result, ensure};
 use reqwest::Response;
@@ -17,7 +17,7 @@ pub(super) struct Fetch {
 }
 
 #[derive(Serialize)]
-struct Ask<'a> {
+struct ListRequest<'a> {
     meetingid: &'a str,
     status: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -32,22 +32,22 @@ impl Fetch {
         Ok(Self { http, url, meeting: meeting(rows) })
     }
 
-    /// The page behind `cursor`; the first one without.
+    /// Fetches the page at `cursor`, or the first page.
     pub(super) async fn page(&self, cursor: Option<&str>) -> Result<Page> {
-        let page: Page = self.reply(cursor).await?.json().await?;
+        let page: Page = self.response(cursor).await?.json().await?;
         ensure!(page.errcode == 0, "errcode {}: {}", page.errcode, page.errmsg);
         Ok(page)
     }
 
-    /// The same, not decoded.
-    pub(super) async fn reply(&self, cursor: Option<&str>) -> Result<Response> {
-        let ask = Ask { meetingid: &self.meeting, status: 0, cursor, limit: PAGE };
-        Ok(self.http.post(&self.url).json(&ask).send().await?.error_for_status()?)
+    /// Fetches the same page without decoding it.
+    pub(super) async fn response(&self, cursor: Option<&str>) -> Result<Response> {
+        let request = ListRequest { meetingid: &self.meeting, status: 0, cursor, limit: PAGE };
+        Ok(self.http.post(&self.url).json(&request).send().await?.error_for_status()?)
     }
 }
 
 impl Page {
-    /// The cursor of the page behind this one, if there is one.
+    /// Takes the cursor of the next page, if there is one.
     pub(super) fn next(&mut self) -> Option<String> {
         self.has_more.then(|| std::mem::take(&mut self.next_cursor))
     }

@@ -1,9 +1,9 @@
-//! The clients that are compared, and one walk of one of them.
+//! The clients that are compared, and one run of one of them.
 
 mod fetch;
-mod floor;
 mod ours;
 mod peers;
+mod without_parsing;
 
 use std::{fmt, iter};
 
@@ -20,11 +20,9 @@ use fetch::Fetch;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Client {
-    /// A socket, and no parsing: what no client can be below
-    Raw,
-    /// reqwest, and no parsing: what no client with reqwest can be below
+    /// reqwest without parsing: the lower bound for a client that uses reqwest
     Reqwest,
-    /// A hand-written loop: what a user would write
+    /// A hand-written loop
     Loop,
     #[value(name = "page-turner")]
     PageTurner,
@@ -34,10 +32,10 @@ pub(crate) enum Client {
     Gax,
     #[value(name = "aws-smithy-async")]
     Smithy,
-    /// `futures`, by page, then flattened
+    /// `futures::stream::try_unfold` by page, flattened
     #[value(name = "try_unfold")]
     TryUnfold,
-    /// By item
+    /// `async_stream::try_stream` by row
     #[value(name = "async-stream")]
     AsyncStream,
     #[value(name = "wecom-enroll")]
@@ -53,39 +51,38 @@ impl fmt::Display for Client {
     }
 }
 
-/// A walk that is to be measured.
+/// One run to measure.
 #[derive(clap::Args)]
-pub(crate) struct Walk {
-    pub(crate) client: Client,
-    /// The server's address
+pub(crate) struct Run {
+    client: Client,
+    /// The server's base URL
     #[arg(long)]
-    pub(crate) url: String,
-    /// Rows of the list
+    url: String,
+    /// The number of rows of the list
     #[arg(long)]
-    pub(crate) rows: u32,
-    /// Count allocations, and sum up every byte
+    rows: u32,
+    /// Count allocations, and compute the checksum of every byte
     #[arg(long)]
     pub(crate) count: bool,
-    /// Walks at the same time; none goes on before all hold a page
+    /// How many streams run at the same time. All wait until each has its first page
     #[arg(long, default_value_t = 1)]
-    pub(crate) at_once: usize,
+    streams: usize,
 }
 
-/// Walks. What a user makes once for all walks is made before: runtime, HTTP client, URL.
-pub(crate) async fn run<S: Sum>(walk: &Walk) -> Result<Sample> {
-    let Walk { client, ref url, rows, count, at_once } = *walk;
-    if at_once != 1 && !matches!(client, Client::Loop | Client::Ours) {
-        bail!("only loop and wecom-enroll walk several lists at once");
+/// Runs a client. Runtime, HTTP client and URL are created before the measurement starts.
+pub(crate) async fn run<S: Sum>(run: &Run) -> Result<Sample> {
+    let Run { client, ref url, rows, count, streams } = *run;
+    if streams != 1 && !matches!(client, Client::Loop | Client::Ours) {
+        bail!("only loop and wecom-enroll support several streams");
     }
     let fetch = || Fetch::new(url, rows);
-    let all_hold_a_page = Barrier::new(at_once);
+    let first_page = Barrier::new(streams);
     match client {
-        Client::Raw => metered(count, floor::raw(url, rows)).await,
-        Client::Reqwest => metered(count, floor::reqwest(&fetch()?)).await,
+        Client::Reqwest => metered(count, without_parsing::reqwest(&fetch()?)).await,
         Client::Loop => {
             let fetch = fetch()?;
-            let walks = (0..at_once).map(|_| by_hand::<S>(&fetch, &all_hold_a_page));
-            metered(count, together(walks)).await
+            let loops = (0..streams).map(|_| by_hand::<S>(&fetch, &first_page));
+            metered(count, together(loops)).await
         }
         Client::PageTurner => alone(count, peers::page_turner::<S>(&fetch()?)).await,
         Client::AzureCore => alone(count, peers::azure_core::<S>(&fetch()?)).await,
@@ -96,18 +93,17 @@ pub(crate) async fn run<S: Sum>(walk: &Walk) -> Result<Sample> {
         Client::Ours | Client::OursAhead => {
             let ahead = usize::from(client == Client::OursAhead);
             let client = ours::client(url)?;
-            let walks =
-                (0..at_once).map(|_| ours::walk::<S>(&client, rows, ahead, &all_hold_a_page));
-            metered(count, together(walks)).await
+            let lists = (0..streams).map(|_| ours::list::<S>(&client, rows, ahead, &first_page));
+            metered(count, together(lists)).await
         }
     }
 }
 
-/// What a user would write.
-async fn by_hand<S: Sum>(fetch: &Fetch, all_hold_a_page: &Barrier) -> Result<Tally<S>> {
+/// The hand-written loop.
+async fn by_hand<S: Sum>(fetch: &Fetch, first_page: &Barrier) -> Result<Tally<S>> {
     let mut tally = Tally::default();
     let mut page = fetch.page(None).await?;
-    all_hold_a_page.wait().await;
+    first_page.wait().await;
     loop {
         let next = page.next();
         for row in page.enroll_list {
@@ -122,20 +118,20 @@ async fn by_hand<S: Sum>(fetch: &Fetch, all_hold_a_page: &Barrier) -> Result<Tal
 
 async fn alone<S: Sum>(
     count: bool,
-    walk: impl Future<Output = Result<Tally<S>>> + Send,
+    list: impl Future<Output = Result<Tally<S>>> + Send,
 ) -> Result<Sample> {
-    metered(count, together(iter::once(walk))).await
+    metered(count, together(iter::once(list))).await
 }
 
-/// Several walks at the same time, all of the same list.
+/// Runs several streams of the same list at the same time.
 async fn together<S: Sum>(
-    walks: impl Iterator<Item = impl Future<Output = Result<Tally<S>>> + Send> + Send,
+    lists: impl Iterator<Item = impl Future<Output = Result<Tally<S>>> + Send> + Send,
 ) -> Result<Found> {
     let (mut rows, mut checksum) = (0, None);
-    for tally in try_join_all(walks).await? {
+    for tally in try_join_all(lists).await? {
         rows += tally.rows();
         let sum = tally.checksum();
-        ensure!(*checksum.get_or_insert(sum) == sum, "walks of one list differ");
+        ensure!(*checksum.get_or_insert(sum) == sum, "streams of the same list differ");
     }
     Ok(Found { rows, checksum })
 }

@@ -1,4 +1,4 @@
-//! wecom-enroll, as its README says.
+//! wecom-enroll, used as its README shows.
 
 use std::time::Duration;
 
@@ -12,22 +12,22 @@ use crate::{
     sums::{Sum, Tally},
 };
 
-/// A client without a quota to speak of. By itself it takes no proxy to a loopback address.
+/// Builds a client whose quota never makes it wait. It uses no proxy for a loopback address.
 pub(super) fn client(base_url: &str) -> Result<Client> {
-    let ample = Quota::new(u32::MAX, Duration::from_secs(1))?;
-    Ok(Client::builder().access_token("T").base_url(base_url).quota(ample).build()?)
+    let quota = Quota::new(u32::MAX, Duration::from_secs(1))?;
+    Ok(Client::builder().access_token("T").base_url(base_url).quotas([quota]).build()?)
 }
 
-pub(super) async fn walk<S: Sum>(
+pub(super) async fn list<S: Sum>(
     client: &Client,
     rows: u32,
     ahead: usize,
-    all_hold_a_page: &Barrier,
+    first_page: &Barrier,
 ) -> Result<Tally<S>> {
     let mut tally = Tally::default();
     let mut rows = client.enrolls(Query::webinar(meeting(rows))).read_ahead(ahead);
     let first = rows.try_next().await?;
-    all_hold_a_page.wait().await;
+    first_page.wait().await;
     if let Some(row) = first {
         tally.add(&row);
     }

@@ -1,4 +1,4 @@
-//! The other paginators, each around the same [`Fetch`] and used as its documentation says.
+//! The other paginators, used as their documentation shows. All fetch pages with [`Fetch`].
 
 use std::pin::pin;
 
@@ -19,28 +19,28 @@ use google_cloud_gax::paginator::{
 };
 use page_turner::prelude::*;
 
-use super::Fetch;
+use super::fetch::Fetch;
 use crate::{
     rows::{Page, Row},
     sums::{Sum, Tally},
 };
 
-/// The request of a page: its cursor, and `None` for the first one.
-struct Behind(Option<String>);
+/// The request for a page: its cursor, or `None` for the first page.
+struct PageAt(Option<String>);
 
-impl PageTurner<Behind> for Fetch {
+impl PageTurner<PageAt> for Fetch {
     type PageItems = Vec<Row>;
     type PageError = anyhow::Error;
 
-    async fn turn_page(&self, Behind(cursor): Behind) -> TurnedPageResult<Self, Behind> {
+    async fn turn_page(&self, PageAt(cursor): PageAt) -> TurnedPageResult<Self, PageAt> {
         let mut page = self.page(cursor.as_deref()).await?;
-        let next = page.next().map(|cursor| Behind(Some(cursor)));
+        let next = page.next().map(|cursor| PageAt(Some(cursor)));
         Ok(TurnedPage::new(page.enroll_list, next))
     }
 }
 
 pub(super) async fn page_turner<S: Sum>(fetch: &Fetch) -> Result<Tally<S>> {
-    one_by_one(fetch.pages(Behind(None)).items()).await
+    tally(fetch.pages(PageAt(None)).items()).await
 }
 
 #[async_trait]
@@ -53,8 +53,8 @@ impl pager::Page for Page {
     }
 }
 
-/// Azure's services decode a page in `into_items`, and its head before. Here it comes decoded, as for
-/// everyone else.
+/// Azure's services decode the rows in `into_items`. Here the page is decoded when it is fetched, as for
+/// the other clients.
 pub(super) async fn azure_core<S: Sum>(fetch: &Fetch) -> Result<Tally<S>> {
     let fetch = fetch.clone();
     let request = move |state, _| {
@@ -75,7 +75,7 @@ pub(super) async fn azure_core<S: Sum>(fetch: &Fetch) -> Result<Tally<S>> {
         };
         Box::pin(page) as pager::PagerResultFuture<Page>
     };
-    one_by_one(ItemIterator::new(request, None)).await
+    tally(ItemIterator::new(request, None)).await
 }
 
 impl PageableResponse for Page {
@@ -85,7 +85,7 @@ impl PageableResponse for Page {
         self.enroll_list
     }
 
-    /// Empty: there is no further page.
+    /// Returns an empty string if this is the last page.
     fn next_page_token(&self) -> String {
         if self.has_more { self.next_cursor.clone() } else { String::new() }
     }
@@ -105,7 +105,7 @@ pub(super) async fn gax<S: Sum>(fetch: &Fetch) -> Result<Tally<S>> {
     Ok(tally)
 }
 
-/// The generator is what AWS's services have for theirs.
+/// The AWS SDK generates the same function for each paginated operation.
 pub(super) async fn smithy<S: Sum>(fetch: &Fetch) -> Result<Tally<S>> {
     let mut tally = Tally::default();
     let fetch = fetch.clone();
@@ -129,21 +129,21 @@ pub(super) async fn smithy<S: Sum>(fetch: &Fetch) -> Result<Tally<S>> {
 }
 
 pub(super) async fn try_unfold<S: Sum>(fetch: &Fetch) -> Result<Tally<S>> {
-    one_by_one(unfolded(fetch)).await
+    tally(unfolded(fetch)).await
 }
 
 fn unfolded(fetch: &Fetch) -> impl Stream<Item = Result<Row>> + Send {
-    let pages = stream::try_unfold(Some(Behind(None)), |behind| async {
-        let Some(Behind(cursor)) = behind else { return anyhow::Ok(None) };
+    let pages = stream::try_unfold(Some(PageAt(None)), |request| async {
+        let Some(PageAt(cursor)) = request else { return anyhow::Ok(None) };
         let mut page = fetch.page(cursor.as_deref()).await?;
-        let next = page.next().map(|cursor| Behind(Some(cursor)));
+        let next = page.next().map(|cursor| PageAt(Some(cursor)));
         Ok(Some((stream::iter(page.enroll_list.into_iter().map(anyhow::Ok)), next)))
     });
     pages.try_flatten()
 }
 
 pub(super) async fn async_stream<S: Sum>(fetch: &Fetch) -> Result<Tally<S>> {
-    one_by_one(yielded(fetch)).await
+    tally(yielded(fetch)).await
 }
 
 fn yielded(fetch: &Fetch) -> impl Stream<Item = Result<Row>> + Send {
@@ -162,7 +162,7 @@ fn yielded(fetch: &Fetch) -> impl Stream<Item = Result<Row>> + Send {
     }
 }
 
-async fn one_by_one<S: Sum, E>(rows: impl Stream<Item = Result<Row, E>> + Send) -> Result<Tally<S>>
+async fn tally<S: Sum, E>(rows: impl Stream<Item = Result<Row, E>> + Send) -> Result<Tally<S>>
 where
     anyhow::Error: From<E>,
     E: Send,

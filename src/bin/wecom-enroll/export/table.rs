@@ -1,0 +1,160 @@
+//! [`Table`]: rows as cells, for CSV and XLSX. One column per scalar field, one per question, and one for
+//! other answers.
+//!
+//! The questions are those of the first page that has rows. The last column contains the answers to other
+//! questions as JSON, so nothing is lost.
+
+use std::{borrow::Cow, collections::HashMap, io};
+
+use jiff::civil::DateTime;
+use wecom_enroll::{Answer, Enroll};
+
+use crate::enroll_time::enroll_time;
+
+const SCALARS: [&str; 9] = [
+    "meetingid",
+    "enroll_id",
+    "enroll_time",
+    "enroll_source_type",
+    "nick_name",
+    "status",
+    "userid",
+    "tmp_openid",
+    "enroll_code",
+];
+/// The index of the column `enroll_time`.
+pub(crate) const TIME: u16 = 2;
+const OTHERS: &str = "other_answers";
+
+/// The columns of a CSV file or workbook.
+pub(crate) struct Table {
+    /// The questions.
+    pub(crate) titles: Vec<String>,
+    indexes: HashMap<String, usize>,
+}
+
+pub(crate) enum Cell<'a> {
+    Number(u32),
+    Text(Cow<'a, str>),
+    /// The text as received, and the time in UTC+8.
+    Time(&'a str, DateTime),
+}
+
+impl<'a> From<&'a str> for Cell<'a> {
+    fn from(text: &'a str) -> Self {
+        Self::Text(text.into())
+    }
+}
+
+impl Table {
+    /// The maximum number of questions with a column. A worksheet has 16,384 columns.
+    const MAX: usize = 16_000;
+
+    pub(crate) fn new(titles: Vec<String>) -> Self {
+        let indexes =
+            titles.iter().enumerate().map(|(index, title)| (title.clone(), index)).collect();
+        Self { titles, indexes }
+    }
+
+    /// Creates the table with the questions of these rows, in the order of their first occurrence.
+    pub(crate) fn of(rows: &[Enroll]) -> Self {
+        let mut table = Self::new(Vec::new());
+        for title in rows.iter().flat_map(Enroll::answers).map(|answer| answer.question_title()) {
+            if table.titles.len() < Self::MAX && !table.indexes.contains_key(title) {
+                table.indexes.insert(title.to_owned(), table.titles.len());
+                table.titles.push(title.to_owned());
+            }
+        }
+        table
+    }
+
+    pub(crate) fn header(&self) -> impl Iterator<Item = &str> {
+        SCALARS.into_iter().chain(self.titles.iter().map(String::as_str)).chain([OTHERS])
+    }
+
+    pub(crate) fn cells<'a>(&self, meeting: &'a str, row: &'a Enroll) -> io::Result<Vec<Cell<'a>>> {
+        let mut answers: Vec<Option<Answer<'a>>> = vec![None; self.titles.len()];
+        let mut others = Vec::new();
+        for answer in row.answers() {
+            let index = self.indexes.get(answer.question_title());
+            match index.and_then(|&index| answers.get_mut(index)) {
+                Some(column @ None) => *column = Some(answer),
+                _ => others.push(answer),
+            }
+        }
+        let scalars = [
+            meeting.into(),
+            row.enroll_id().into(),
+            match enroll_time(row) {
+                Some(time) => Cell::Time(row.enroll_time(), time),
+                None => row.enroll_time().into(),
+            },
+            Cell::Number(row.source().into()),
+            row.nick_name().into(),
+            Cell::Number(row.status().into()),
+            row.userid().unwrap_or_default().into(),
+            row.tmp_openid().unwrap_or_default().into(),
+            row.enroll_code().unwrap_or_default().into(),
+        ];
+        let others =
+            if others.is_empty() { String::new() } else { serde_json::to_string(&others)? };
+        let answers =
+            answers.into_iter().map(|answer| Cell::Text(answer.map(joined).unwrap_or_default()));
+        Ok(scalars.into_iter().chain(answers).chain([Cell::Text(others.into())]).collect())
+    }
+}
+
+fn joined(answer: Answer<'_>) -> Cow<'_, str> {
+    let mut contents = answer.content();
+    match (contents.next(), contents.len()) {
+        (None, _) => "".into(),
+        (Some(only), 0) => only.into(),
+        _ => answer.content().collect::<Vec<_>>().join("; ").into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(answers: &serde_json::Value) -> Enroll {
+        let row =
+            serde_json::json!({"enroll_id": 7, "nick_name": "a,\"b\"", "answer_list": answers});
+        serde_json::from_value(row).unwrap()
+    }
+
+    fn rows() -> [Enroll; 2] {
+        use serde_json::json;
+        [
+            row(&json!([{"question_title": "Q1", "answer_content": ["x", "y"]}])),
+            row(&json!([
+                {"question_title": "Q2", "answer_content": "z"},
+                {"question_title": "Q1", "answer_content": "=1"},
+                {"question_title": "Q1", "answer_content": "again"},
+            ])),
+        ]
+    }
+
+    fn texts(cells: Vec<Cell<'_>>) -> Vec<String> {
+        let text = |cell| match cell {
+            Cell::Number(number) => number.to_string(),
+            Cell::Text(text) => text.into_owned(),
+            Cell::Time(text, _) => text.to_owned(),
+        };
+        cells.into_iter().map(text).collect()
+    }
+
+    #[test]
+    fn questions_are_columns_and_no_answer_is_lost() {
+        let rows = rows();
+        let table = Table::of(&rows);
+        assert_eq!(table.header().skip(9).collect::<Vec<_>>(), ["Q1", "Q2", "other_answers"]);
+        let first = texts(table.cells("M", &rows[0]).unwrap());
+        assert_eq!(first, ["M", "7", "", "0", "a,\"b\"", "0", "", "", "", "x; y", "", ""]);
+        let second = texts(table.cells("M", &rows[1]).unwrap());
+        assert_eq!(second[9..11], ["=1", "z"]);
+        assert!(second[11].starts_with('[') && second[11].contains("again"), "{}", second[11]);
+        let later = Table::new(Vec::new()).cells("M", &rows[0]).map(texts).unwrap();
+        assert!(later[9].contains(r#"["x","y"]"#), "{}", later[9]);
+    }
+}

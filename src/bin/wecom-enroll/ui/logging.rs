@@ -1,0 +1,53 @@
+//! Log events on standard error.
+
+use std::{
+    env,
+    io::{self, IsTerminal},
+};
+
+use tracing::{Level, Metadata};
+use tracing_subscriber::{
+    EnvFilter, filter::filter_fn, fmt, layer::SubscriberExt, util::SubscriberInitExt,
+};
+
+use crate::{
+    exit::Stop,
+    ui::{screen::Screen, warnings::Warnings},
+};
+
+/// Starts to print log events. `RUST_LOG`, if it is set, replaces the level of `-q` and `-v`.
+pub(crate) fn start_logging(verbose: u8, quiet: bool, screen: &Screen) -> Result<(), Stop> {
+    let variable = |name| env::var(name).ok().filter(|value| !value.is_empty());
+    let level = match verbose {
+        0 if quiet => "error",
+        0 => "warn",
+        1 => "info",
+        2 => "debug",
+        _ => "trace",
+    };
+    let directives = variable("RUST_LOG");
+    let warnings = (verbose == 0 && directives.is_none()).then(|| Warnings(screen.clone()));
+    let directives = directives.unwrap_or_else(|| format!("warn,wecom_enroll={level}"));
+    let filter = EnvFilter::try_new(directives)
+        .map_err(|e| Stop::Usage(format!("invalid RUST_LOG: {e}")))?;
+    let events = fmt::layer()
+        .with_writer(screen.clone())
+        .with_ansi(io::stderr().is_terminal() && variable("NO_COLOR").is_none())
+        .log_internal_errors(false);
+    let events = warnings.is_none().then_some(events);
+    tracing_subscriber::registry()
+        .with(filter)
+        .with(filter_fn(is_safe))
+        .with(warnings)
+        .with(events)
+        .try_init()
+        .map_err(|e| Stop::Failed(format!("cannot start logging: {e}")))
+}
+
+/// Debug events of the HTTP libraries can contain the URL of a request, which contains the access token.
+/// They are never printed, whatever `RUST_LOG` is.
+fn is_safe(metadata: &Metadata<'_>) -> bool {
+    let library = metadata.target().split("::").next().unwrap_or_default();
+    let is_http = ["hyper", "hyper_util", "reqwest", "h2", "rustls"].contains(&library);
+    !is_http || *metadata.level() <= Level::INFO
+}

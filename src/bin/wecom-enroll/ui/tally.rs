@@ -1,0 +1,155 @@
+//! [`Tally`]: the numbers of a run, as a progress line and a summary line.
+
+use std::time::Duration;
+
+use indicatif::{HumanCount, HumanDuration};
+use tokio::time::Instant;
+use wecom_enroll::{Stats, WaitReason};
+
+use crate::ui::text::{counted, seconds};
+
+/// The shortest wait that is listed. Shorter ones would be printed as 0.0 s.
+const MIN_LISTED: Duration = Duration::from_millis(50);
+
+/// The numbers of a run of `export` or `summary`.
+pub(crate) struct Tally {
+    pub(crate) started: Instant,
+    /// Rows delivered, including those of earlier runs.
+    pub(crate) rows: u64,
+    /// Rows of earlier runs.
+    pub(crate) earlier: u64,
+    pub(crate) malformed_rows: u64,
+    pub(crate) pages: u64,
+    pub(crate) stats: Stats,
+}
+
+impl Tally {
+    /// Returns the progress line. The least important parts come last, because a narrow terminal cuts the
+    /// line off. `eta` is the remaining time, if the total is known.
+    pub(crate) fn progress(&self, eta: Option<Duration>) -> String {
+        let millis = self.started.elapsed().as_millis().max(1);
+        let speed = u128::from(self.rows - self.earlier) * 1000 / millis;
+        let speed = HumanCount(u64::try_from(speed).unwrap_or(u64::MAX));
+        let wait = self.stats.current_wait.and_then(|wait| {
+            wait_text(wait.reason, wait.remaining, wait.attempt, wait.max_attempts)
+        });
+        let wait = wait.or(eta.map(|eta| format!("{:#} left", HumanDuration(eta))));
+        let wait = wait.map(|wait| format!(", {wait}")).unwrap_or_default();
+        let retries = match self.stats.retries {
+            0 => String::new(),
+            retries => format!(", {}", counted(retries, "retry", "retries")),
+        };
+        format!("{}, {speed} rows/s{wait}{retries}", self.counts())
+    }
+
+    fn counts(&self) -> String {
+        let rows = counted(self.rows, "row", "rows");
+        format!("{rows}, {}", counted(self.pages, "page", "pages"))
+    }
+
+    /// Returns the line at the end of a run. The waits are the sums over all calls, which may overlap.
+    pub(crate) fn summary(&self) -> String {
+        let retries = counted(self.stats.retries, "retry", "retries");
+        let waited = [
+            ("quota", self.stats.quota_wait),
+            ("retry-after", self.stats.retry_after_wait),
+            ("backoff", self.stats.backoff_wait),
+            ("token", self.stats.token_wait),
+        ];
+        let all = seconds(waited.iter().map(|(_, time)| *time).sum());
+        let by_reason = waited.iter().filter(|(_, time)| *time >= MIN_LISTED);
+        let by_reason = by_reason.map(|(reason, time)| format!("{reason} {}", seconds(*time)));
+        let by_reason = match &*by_reason.collect::<Vec<_>>() {
+            [] => String::new(),
+            reasons => format!(" ({})", reasons.join(", ")),
+        };
+        let malformed = match self.malformed_rows {
+            0 => String::new(),
+            rows => format!(", {}", counted(rows, "malformed row", "malformed rows")),
+        };
+        let earlier = match self.earlier {
+            0 => String::new(),
+            rows => format!(" ({} from earlier runs)", counted(rows, "row", "rows")),
+        };
+        let (counts, time) = (self.counts(), seconds(self.started.elapsed()));
+        format!(
+            "{counts}, {retries}{malformed}{earlier}; calls waited {all}{by_reason}; {time} in total"
+        )
+    }
+}
+
+/// Returns what is waited for, and for how much longer. `None` for a response, which is the normal case.
+fn wait_text(
+    reason: WaitReason,
+    remaining: Option<Duration>,
+    attempt: u32,
+    max_attempts: u32,
+) -> Option<String> {
+    // Rounded up, so that the last second is counted down to 1.
+    let seconds = remaining.map_or(0, |remaining| remaining.as_millis().div_ceil(1000));
+    let (retry, retries) = (attempt.saturating_sub(1), max_attempts.saturating_sub(1));
+    match reason {
+        WaitReason::Response => None,
+        WaitReason::Quota => Some(format!("quota: {seconds} s")),
+        WaitReason::RetryAfter => Some(format!("retry-after: {seconds} s")),
+        WaitReason::Backoff => Some(format!("retry {retry} of {retries}: {seconds} s")),
+        WaitReason::Token => Some("waiting for an access token".to_owned()),
+        reason => Some(format!("waiting: {reason}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn tally(rows: u64, pages: u64) -> Tally {
+        let (started, stats) = (Instant::now(), Stats::default());
+        Tally { started, rows, earlier: 0, malformed_rows: 0, pages, stats }
+    }
+
+    #[test]
+    fn wait_text_shows_remaining_seconds_except_for_responses() {
+        let text = |reason, millis| wait_text(reason, Some(Duration::from_millis(millis)), 3, 5);
+        assert_eq!(text(WaitReason::Quota, 12_000).as_deref(), Some("quota: 12 s"));
+        assert_eq!(text(WaitReason::RetryAfter, 47_001).as_deref(), Some("retry-after: 48 s"));
+        assert_eq!(text(WaitReason::Backoff, 300).as_deref(), Some("retry 2 of 4: 1 s"));
+        assert_eq!(text(WaitReason::Token, 0).as_deref(), Some("waiting for an access token"));
+        assert_eq!(text(WaitReason::Response, 12_000), None);
+    }
+
+    #[test]
+    fn progress_of_the_largest_webinar_fits_into_80_columns() {
+        let mut tally = tally(50_000, 1000);
+        tally.earlier = tally.rows;
+        let progress = tally.progress(None);
+        assert_eq!(progress, "50,000 rows, 1,000 pages, 0 rows/s");
+        assert_eq!(tally.progress(Some(90 * SECOND)), format!("{progress}, 2m left"));
+        let wait = wait_text(WaitReason::RetryAfter, Some(3600 * SECOND), 2, 4).unwrap();
+        let line = format!("100% {:10} {progress}, {wait}", "");
+        // The rest of the line is free for "^C".
+        assert!(line.len() + ",000".len() <= 80 - 3, "{line}");
+        // The least important part comes last.
+        tally.stats.retries = 2;
+        assert_eq!(tally.progress(None), format!("{progress}, 2 retries"));
+    }
+
+    #[test]
+    fn summary_line_lists_waits_by_reason() {
+        let mut tally = tally(2000, 40);
+        assert_eq!(
+            tally.summary(),
+            "2,000 rows, 40 pages, 0 retries; calls waited 0.0 s; 0.0 s in total"
+        );
+        tally.stats.retries = 3;
+        (tally.stats.quota_wait, tally.stats.retry_after_wait) = (12 * SECOND, 60 * SECOND);
+        tally.stats.backoff_wait = SECOND / 25;
+        (tally.malformed_rows, tally.earlier) = (1, 500);
+        assert_eq!(
+            tally.summary(),
+            "2,000 rows, 40 pages, 3 retries, 1 malformed row (500 rows from earlier runs); \
+             calls waited 72.0 s (quota 12.0 s, retry-after 60.0 s); 0.0 s in total"
+        );
+    }
+}

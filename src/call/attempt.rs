@@ -1,0 +1,175 @@
+//! One attempt: wait for a permit, get a token, send, and decode the response.
+//!
+//! The token is read again after each wait for a permit, so that a token that expired during the wait is not
+//! sent.
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use futures::FutureExt;
+use http::Response;
+use tokio::time::{Instant, sleep_until, timeout};
+use tracing::{debug, trace};
+
+use crate::{
+    call::{
+        limiter::{Blocked, Limiter, Ticket},
+        retry::RetryPolicy,
+        retry_after::retry_after,
+        stats::{StatsHandle, WaitReason},
+        token::{AccessToken, TokenSource},
+        transport::{BaseUrl, Transport, check_body},
+    },
+    error::{Error, ErrorKind, Result},
+    wire,
+};
+
+/// The settings and services that all calls share. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Api {
+    pub(crate) base_url: Arc<BaseUrl>,
+    pub(crate) transport: Arc<dyn Transport>,
+    pub(crate) limiter: Arc<dyn Limiter>,
+    /// `None` for the API that issues tokens.
+    pub(crate) tokens: Option<Arc<dyn TokenSource>>,
+    pub(crate) retry: RetryPolicy,
+    /// How long errcode 45009 or status 429 holds all calls, if the response has no `Retry-After`.
+    pub(crate) retry_after: Duration,
+    pub(crate) attempt_timeout: Duration,
+    pub(crate) max_body: usize,
+    pub(crate) stats: StatsHandle,
+}
+
+/// What a call sends, apart from the access token.
+pub(crate) struct ApiRequest<'a> {
+    pub(crate) path: &'static str,
+    /// Parameters of the URL's query.
+    pub(crate) parameters: &'a [(&'a str, &'a str)],
+    /// The JSON body of a POST request; `None` for a GET request.
+    pub(crate) body: Option<Bytes>,
+    /// A secret of the request, which is removed from error messages in case the server repeats it.
+    pub(crate) secret: &'a str,
+}
+
+/// A failed attempt.
+pub(super) struct Failure {
+    pub(super) error: Error,
+    /// The access token that was sent.
+    pub(super) token: Option<AccessToken>,
+    /// When the attempt was sent, or would have been sent.
+    pub(super) sent_at: Instant,
+}
+
+impl Api {
+    /// Makes one attempt. The outer error is not retried: this attempt sent nothing.
+    pub(super) async fn attempt<T>(
+        &self,
+        request: &ApiRequest<'_>,
+        attempt: u32,
+        decode: &(impl Fn(&[u8]) -> Result<T> + Send + Sync),
+    ) -> Result<Result<T, Failure>> {
+        let token = match self.permit_and_token(attempt).await {
+            // An unavailable Redis counts as a failed attempt, so that the retry policy applies.
+            Err(error) if error.kind() == ErrorKind::Redis && error.is_transient() => {
+                return Ok(Err(Failure { error, token: None, sent_at: Instant::now() }));
+            }
+            token => token?,
+        };
+        let http_request = self.base_url.request(
+            request.path,
+            request.parameters,
+            token.as_ref(),
+            request.body.clone(),
+        )?;
+        let sent_at = Instant::now();
+        self.stats.update(|stats| stats.attempts += 1);
+        trace!(attempt, path = request.path, "sending");
+        let response =
+            timeout(self.attempt_timeout, self.transport.send(http_request, self.max_body));
+        let response = self.waiting(WaitReason::Response, None, attempt, response).await;
+        let response = response.unwrap_or_else(|_| Err(Error::timeout(self.attempt_timeout)));
+        Ok(response.and_then(|response| self.decode_response(&response, decode)).map_err(|error| {
+            let secrets = [request.secret, token.as_ref().map_or("", AccessToken::expose)];
+            Failure { error: error.redacted(secrets), token, sent_at }
+        }))
+    }
+
+    /// Waits for a permit and for a token. If another caller took the permit while the token was fetched,
+    /// waits again.
+    async fn permit_and_token(&self, attempt: u32) -> Result<Option<AccessToken>> {
+        let mut ticket = Ticket::default();
+        loop {
+            while let Some(blocked) = self.limiter.blocked() {
+                self.wait_until_unblocked(blocked, attempt).await;
+            }
+            let token = match &self.tokens {
+                Some(tokens) => Some(self.token(&**tokens, attempt).await?),
+                None => None,
+            };
+            match self.limiter.acquire(&mut ticket).await? {
+                Ok(()) => return Ok(token),
+                Err(blocked) => self.wait_until_unblocked(blocked, attempt).await,
+            }
+        }
+    }
+
+    async fn token(&self, tokens: &dyn TokenSource, attempt: u32) -> Result<AccessToken> {
+        if let Some(token) = tokens.cached() {
+            return Ok(token);
+        }
+        // A token that is ready at once is not recorded as a wait.
+        let mut token = tokens.token();
+        match (&mut token).now_or_never() {
+            Some(token) => token,
+            None => self.waiting(WaitReason::Token, None, attempt, token).await,
+        }
+    }
+
+    /// Reports to the token source that WeCom refused this token.
+    pub(super) fn invalidate(&self, token: &AccessToken) {
+        if let Some(tokens) = &self.tokens {
+            tokens.invalidate(token);
+        }
+        self.stats.update(|stats| stats.token_refreshes += 1);
+    }
+
+    async fn wait_until_unblocked(&self, Blocked { reason, until }: Blocked, attempt: u32) {
+        let delay = until.duration_since(Instant::now()).as_secs_f64();
+        debug!(attempt, wait = %reason, delay, "waiting");
+        self.waiting(reason, Some(until), attempt, sleep_until(until)).await;
+    }
+
+    /// Awaits `future` and records the wait in the statistics.
+    pub(super) async fn waiting<F: Future>(
+        &self,
+        reason: WaitReason,
+        until: Option<Instant>,
+        attempt: u32,
+        future: F,
+    ) -> F::Output {
+        let _wait = self.stats.waiting(reason, until, (attempt, self.retry.max_attempts));
+        future.await
+    }
+
+    /// Decodes the response, or returns why it is a failure.
+    fn decode_response<T>(
+        &self,
+        response: &Response<Bytes>,
+        decode: impl Fn(&[u8]) -> Result<T>,
+    ) -> Result<T> {
+        let (status, body) = (response.status().as_u16(), response.body());
+        trace!(status, len = body.len(), "received");
+        // A custom transport may not have enforced the cap.
+        check_body(body.len(), self.max_body)?;
+        let outcome = match status {
+            200..=299 => decode(body),
+            _ => Err(wire::decode_errcode(body)
+                .map_or_else(|| Error::http_status(status), |error| error.with_status(status))),
+        };
+        outcome.map_err(|error| match retry_after(response.headers()) {
+            Some(wait) => error.with_retry_after(wait),
+            None if error.is_throttled() => error.with_retry_after(self.retry_after),
+            None => error,
+        })
+    }
+}

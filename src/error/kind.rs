@@ -1,0 +1,43 @@
+//! [`ErrorKind`] and the internal classification of connection failures.
+
+/// The kind of failure of an [`Error`](crate::Error).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// An argument, or the context of the call, was refused. Nothing was sent for it.
+    InvalidArgument,
+    /// No complete response was received: connecting, sending or reading failed, the attempt timed out, or
+    /// the body exceeded the size cap.
+    Transport,
+    /// The response has an HTTP status other than 2xx and no errcode.
+    Status,
+    /// The response is not what the API documents.
+    Decode,
+    /// WeCom responded with an errcode other than 0.
+    Api,
+    /// No access token could be obtained.
+    Token,
+    /// The server's cursor cannot be followed: it is missing, or it was already followed.
+    Cursor,
+    /// One row is malformed. This is the only kind after which a stream continues.
+    Row,
+    /// A checkpoint belongs to another query.
+    Checkpoint,
+    /// The shared Redis could not be reached or refused a request. Only with the feature `redis`.
+    Redis,
+}
+
+/// Which part of a connection failed. Determined by the type of the cause.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ConnectionFailure {
+    /// The host name could not be resolved.
+    Resolve,
+    /// The host could not be reached, or refused the connection.
+    Connect,
+    /// The TLS handshake failed.
+    Tls,
+    /// The proxy could not be reached, or refused to connect.
+    Proxy,
+    /// The time for the attempt, or for connecting, was exceeded.
+    Timeout,
+}

@@ -1,0 +1,168 @@
+//! [`FaultKind`] and its text form, the `KIND[=VALUE]` of a fault specification.
+
+use std::{fmt, time::Duration};
+
+use jiff::{
+    Unit,
+    fmt::friendly::{Spacing, SpanParser, SpanPrinter},
+};
+
+/// What a simulated [`Fault`](super::Fault) does to a response.
+///
+/// `Display` prints the `KIND[=VALUE]` part of the specification that is documented at [`Fault`](super::Fault).
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum FaultKind {
+    /// `reset`: resets the connection instead of responding.
+    Reset,
+    /// `reset-body`: resets the connection after half of the body.
+    ResetBody,
+    /// `cut`: sends a complete response whose JSON is truncated.
+    Cut,
+    /// `status=CODE[;retry-after=SECONDS]`: responds with an HTTP status and an HTML body.
+    Status {
+        /// The status, 200 to 999.
+        code: u16,
+        /// The value of a `Retry-After` header, in seconds.
+        retry_after: Option<u64>,
+    },
+    /// `errcode=CODE`: responds with an errcode.
+    Errcode(i32),
+    /// `latency=DURATION`: delays the response.
+    Latency(Duration),
+    /// `slow=DURATION`: sends the body in small chunks over this time.
+    Slow(Duration),
+    /// `hang`: never responds.
+    Hang,
+    /// `repeat-cursor`: sends the `next_cursor` of the page that was requested.
+    RepeatCursor,
+    /// `cycle`: sends the `next_cursor` of the second page.
+    Cycle,
+    /// `no-cursor`: sends `has_more` without a `next_cursor`.
+    NoCursor,
+    /// `empty-page`: inserts a page without rows; its `next_cursor` leads to the rows that were requested.
+    EmptyPage,
+    /// `null-list`: like `empty-page`, with an `enroll_list` of null.
+    NullList,
+    /// `absent-list`: like `empty-page`, without `enroll_list`.
+    AbsentList,
+    /// `broken-row`: replaces the `answer_list` of the middle row with a number.
+    BrokenRow,
+    /// `not-object-row`: replaces the middle row with a number.
+    NotObjectRow,
+    /// `invalid-utf8`: inserts a byte that is not UTF-8 into the `nick_name` of the middle row.
+    InvalidUtf8,
+    /// `deep`: replaces the `nick_name` of the middle row with 200,000 nested arrays.
+    Deep,
+    /// `endless`: sends a body that never ends.
+    Endless,
+    /// `gzip-bomb`: sends one megabyte that decompresses to one gigabyte.
+    GzipBomb,
+    /// `redirect=URL`: responds with status 302 and this `Location`.
+    Redirect(String),
+    /// `headers=N`: adds `N` headers to the response.
+    Headers(u32),
+    /// `token-expired`: responds with errcode 42001 to a valid token.
+    TokenExpired,
+    /// `token-invalid`: responds with errcode 40014 to a valid token.
+    TokenInvalid,
+}
+
+/// The kinds without a value that apply to every request.
+pub(super) const PLAIN: [(&str, FaultKind); 8] = [
+    ("reset", FaultKind::Reset),
+    ("reset-body", FaultKind::ResetBody),
+    ("cut", FaultKind::Cut),
+    ("hang", FaultKind::Hang),
+    ("endless", FaultKind::Endless),
+    ("gzip-bomb", FaultKind::GzipBomb),
+    ("token-expired", FaultKind::TokenExpired),
+    ("token-invalid", FaultKind::TokenInvalid),
+];
+
+/// The kinds without a value that apply to list requests only.
+pub(super) const LIST_ONLY: [(&str, FaultKind); 10] = [
+    ("repeat-cursor", FaultKind::RepeatCursor),
+    ("cycle", FaultKind::Cycle),
+    ("no-cursor", FaultKind::NoCursor),
+    ("empty-page", FaultKind::EmptyPage),
+    ("null-list", FaultKind::NullList),
+    ("absent-list", FaultKind::AbsentList),
+    ("broken-row", FaultKind::BrokenRow),
+    ("not-object-row", FaultKind::NotObjectRow),
+    ("invalid-utf8", FaultKind::InvalidUtf8),
+    ("deep", FaultKind::Deep),
+];
+
+/// The syntax of the kinds with a value. [`FaultKind::parse`] must accept each.
+pub(super) const WITH_VALUE: [&str; 6] = [
+    "status=CODE[;retry-after=SECONDS]",
+    "errcode=CODE",
+    "latency=DURATION",
+    "slow=DURATION",
+    "redirect=URL",
+    "headers=N",
+];
+
+impl FaultKind {
+    /// Parses `KIND[=VALUE]`.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let Some((name, value)) = text.split_once('=') else {
+            let mut kinds = PLAIN.into_iter().chain(LIST_ONLY);
+            return kinds.find_map(|(name, kind)| (name == text).then_some(kind));
+        };
+        Some(match name {
+            "status" => {
+                let (code, retry_after) = match value.split_once(";retry-after=") {
+                    Some((code, seconds)) => (code, Some(seconds.parse().ok()?)),
+                    None => (value, None),
+                };
+                let code = code.parse().ok().filter(|code| (200..1000).contains(code))?;
+                Self::Status { code, retry_after }
+            }
+            "errcode" => Self::Errcode(value.parse().ok()?),
+            "latency" => Self::Latency(parse_duration(value)?),
+            "slow" => Self::Slow(parse_duration(value)?),
+            "redirect" => Self::Redirect(value.to_owned()),
+            "headers" => Self::Headers(value.parse().ok()?),
+            _ => return None,
+        })
+    }
+
+    /// Returns whether the kind changes rows or cursors, which `gettoken` responses do not have.
+    pub(super) fn is_list_only(&self) -> bool {
+        LIST_ONLY.iter().any(|(_, kind)| kind == self)
+    }
+}
+
+impl fmt::Display for FaultKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Status { code, retry_after: None } => write!(f, "status={code}"),
+            Self::Status { code, retry_after: Some(seconds) } => {
+                write!(f, "status={code};retry-after={seconds}")
+            }
+            Self::Errcode(code) => write!(f, "errcode={code}"),
+            Self::Latency(delay) => write!(f, "latency={}", print_duration(*delay)),
+            Self::Slow(time) => write!(f, "slow={}", print_duration(*time)),
+            Self::Redirect(url) => write!(f, "redirect={url}"),
+            Self::Headers(n) => write!(f, "headers={n}"),
+            plain => {
+                let mut kinds = PLAIN.iter().chain(&LIST_ONLY);
+                f.write_str(kinds.find(|(_, kind)| kind == plain).map_or("", |(name, _)| name))
+            }
+        }
+    }
+}
+
+fn parse_duration(text: &str) -> Option<Duration> {
+    SpanParser::new().parse_unsigned_duration(text).ok()
+}
+
+/// Prints a duration without spaces, such as `1m30s`, because a specification is one word on a command line.
+fn print_duration(duration: Duration) -> String {
+    SpanPrinter::new()
+        .spacing(Spacing::None)
+        .zero_unit(Unit::Millisecond)
+        .unsigned_duration_to_string(&duration)
+}

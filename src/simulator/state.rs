@@ -1,0 +1,212 @@
+//! The state of a running simulator, and the checks of a request: quota, faults, credentials and parameters.
+//!
+//! Everything that outlives a request is in [`ServerState`], behind one lock that is never held across an await.
+
+use std::{
+    collections::VecDeque,
+    net::IpAddr,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use serde::Deserialize;
+use tokio::time::Instant;
+
+use super::{
+    builder::{Calls, SimulatorBuilder},
+    enrollee::List,
+    errcode,
+    fault_kind::FaultKind,
+    page::{ListRequest, Position},
+    tokens::Tokens,
+};
+
+const MAX_LIMIT: usize = 50;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Endpoint {
+    GetToken,
+    List(List),
+}
+
+pub(super) struct ServerState {
+    pub(super) settings: SimulatorBuilder,
+    shared: Mutex<Shared>,
+}
+
+struct Shared {
+    calls: Calls,
+    tokens: Tokens,
+    /// For each list, when the requests within the quota's window arrived.
+    arrivals: [VecDeque<Instant>; 2],
+    /// Selects the requests for faults with a probability.
+    rng: fastrand::Rng,
+}
+
+#[derive(Deserialize)]
+struct ListBody {
+    meetingid: Option<String>,
+    status: Option<u32>,
+    cursor: Option<String>,
+    limit: Option<usize>,
+}
+
+impl ServerState {
+    pub(super) fn new(settings: SimulatorBuilder) -> Self {
+        let shared = Shared {
+            calls: Calls::default(),
+            tokens: Tokens::new(settings.token_ttl),
+            arrivals: Default::default(),
+            rng: fastrand::Rng::with_seed(settings.seed),
+        };
+        Self { settings, shared: Mutex::new(shared) }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Shared> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn calls(&self) -> Calls {
+        self.lock().calls
+    }
+
+    pub(super) fn connection_opened(&self) {
+        let calls = &mut self.lock().calls;
+        calls.connections += 1;
+        calls.connections_open += 1;
+    }
+
+    pub(super) fn connection_closed(&self) {
+        self.lock().calls.connections_open -= 1;
+    }
+
+    pub(super) fn access_token(&self) -> String {
+        self.lock().tokens.current().0
+    }
+
+    pub(super) fn revoke_tokens(&self) {
+        self.lock().tokens.revoke();
+    }
+
+    /// Counts a request. Returns the fault that applies to it, or an errcode if the quota is exceeded.
+    pub(super) fn admit(&self, endpoint: Endpoint) -> Result<Option<FaultKind>, i32> {
+        let mut shared = self.lock();
+        let shared = &mut *shared;
+        let count = match endpoint {
+            Endpoint::GetToken => &mut shared.calls.gettoken,
+            Endpoint::List(_) => &mut shared.calls.list,
+        };
+        *count += 1;
+        if let (Endpoint::List(list), Some((max, window))) = (endpoint, self.settings.quota) {
+            let (arrivals, now) = (&mut shared.arrivals[list as usize], Instant::now());
+            while arrivals.front().is_some_and(|&first| now - first >= window) {
+                arrivals.pop_front();
+            }
+            if arrivals.len() >= max {
+                return Err(errcode::RATE_LIMITED);
+            }
+            arrivals.push_back(now);
+        }
+        let fault = self
+            .settings
+            .faults
+            .iter()
+            .filter(|fault| fault.gettoken == (endpoint == Endpoint::GetToken))
+            .find(|fault| fault.applies_to(*count, &mut shared.rng));
+        shared.calls.faults += u64::from(fault.is_some());
+        Ok(fault.map(|fault| fault.kind.clone()))
+    }
+
+    /// Returns the response body of a `gettoken` request.
+    pub(super) fn gettoken(&self, params: &[(String, String)]) -> Result<Vec<u8>, i32> {
+        let param = |name| {
+            let found = params.iter().find(|(key, value)| key == name && !value.is_empty());
+            found.map(|(_, value)| value)
+        };
+        let corp_id = param("corpid").ok_or(errcode::MISSING_CORP_ID)?;
+        let secret = param("corpsecret").ok_or(errcode::MISSING_SECRET)?;
+        if *corp_id != self.settings.corp_id {
+            return Err(errcode::INVALID_CORP_ID);
+        }
+        if *secret != self.settings.secret {
+            return Err(errcode::WRONG_SECRET);
+        }
+        let (token, expires_in) = self.lock().tokens.current();
+        Ok(format!(
+            r#"{{"errcode":0,"errmsg":"ok","access_token":"{token}","expires_in":{expires_in}}}"#
+        )
+        .into())
+    }
+
+    /// Checks a list request in the order that WeCom does: the token, the body, the cursor.
+    pub(super) fn check_list(
+        &self,
+        list: List,
+        params: &[(String, String)],
+        body: &[u8],
+    ) -> Result<(ListRequest, Position), i32> {
+        let tokens: Vec<_> = params.iter().filter(|(key, _)| key == "access_token").collect();
+        match tokens[..] {
+            [] => return Err(errcode::MISSING_TOKEN),
+            [(_, token)] => self.lock().tokens.check(token)?,
+            // WeCom does not document which of several tokens it uses, so a client must not send them.
+            _ => return Err(errcode::INVALID_TOKEN),
+        }
+        // serde deserializes a struct from an array as well, which WeCom refuses.
+        if body.trim_ascii_start().first() != Some(&b'{') {
+            return Err(errcode::INVALID_PARAMETER);
+        }
+        let body: ListBody =
+            serde_json::from_slice(body).map_err(|_| errcode::INVALID_PARAMETER)?;
+        let meeting = body.meetingid.filter(|id| !id.is_empty()).ok_or(errcode::EMPTY_PARAMETER)?;
+        let (status, limit) = (body.status.unwrap_or(0), body.limit.unwrap_or(MAX_LIMIT));
+        if status > 3 || !(1..=MAX_LIMIT).contains(&limit) {
+            return Err(errcode::INVALID_PARAMETER);
+        }
+        let request = ListRequest { list, meeting, status, limit };
+        let position =
+            request.position(&body.cursor.unwrap_or_default()).ok_or(errcode::INVALID_CURSOR)?;
+        Ok((request, position))
+    }
+
+    /// Returns the number of enrollees of a meeting.
+    pub(super) fn enrollees(&self, meeting: &str) -> u64 {
+        self.settings.meetings.get(meeting).copied().unwrap_or(self.settings.enrollees)
+    }
+
+    /// Counts an error and returns its response body. As in WeCom, the hint differs in every response.
+    pub(super) fn error_body(&self, errcode: i32, peer: IpAddr) -> Vec<u8> {
+        self.lock().calls.refused += 1;
+        let message = errcode::message(errcode);
+        let hint = format!("1700000000_1_{:032x}", fastrand::u128(..));
+        format!(
+            r#"{{"errcode":{errcode},"errmsg":"{message}, hint: [{hint}], from ip: {peer}, more info at https://open.work.weixin.qq.com/devtool/query?e={errcode}"}}"#
+        )
+        .into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::advance;
+
+    use super::*;
+    use crate::simulator::Simulator;
+
+    #[tokio::test(start_paused = true)]
+    async fn quota_is_a_sliding_window_per_list() {
+        let state = ServerState::new(Simulator::builder().quota(2, Duration::from_secs(10)));
+        let mut admitted = Vec::new();
+        for second in (0..28).step_by(2) {
+            if state.admit(Endpoint::List(List::Webinar)).is_ok() {
+                admitted.push(second);
+            }
+            advance(Duration::from_secs(2)).await;
+        }
+        assert_eq!(admitted, [0, 2, 10, 12, 20, 22]);
+        assert_eq!(state.admit(Endpoint::List(List::Meeting)), Ok(None));
+        assert_eq!(state.admit(Endpoint::GetToken), Ok(None));
+        assert_eq!((state.calls().list, state.calls().gettoken), (15, 1));
+    }
+}

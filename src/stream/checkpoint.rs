@@ -1,0 +1,181 @@
+//! [`Checkpoint`]: a position in a list that can be saved.
+
+use std::hash::Hasher;
+
+use fnv::FnvHasher;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    error::{Error, Result},
+    wire::{Cursor, Page, Query},
+};
+
+/// The version that is written. Other versions are refused.
+const VERSION: u32 = 1;
+
+/// A position in a list: the query, and the position of the first row that was not yielded.
+///
+/// A checkpoint implements `Serialize` and `Deserialize`. Its JSON is small. **It contains the server's
+/// cursor, so store it like a secret** (for example in a file with mode 0600).
+///
+/// If the page has not changed, the stream resumes at exactly the next row. If a row was inserted into the
+/// page or removed from it before the position, the whole page is yielded again: no row is lost, but rows of
+/// that page that were already yielded are yielded again. WeCom does not document how long a cursor is valid.
+/// If it has expired, the resumed stream fails with errcode 50100, and [`Error::resume_from`] returns `None`.
+///
+/// # Errors
+///
+/// Deserializing fails if the data is damaged, has another version, or contains an invalid query.
+///
+/// ```
+/// use wecom_enroll::{Checkpoint, Client, Query};
+///
+/// let client = Client::builder().access_token("TOKEN").build()?;
+/// let checkpoint = client.enrolls(Query::webinar("MEETINGID1")).checkpoint();
+///
+/// let json = serde_json::to_string(&checkpoint)?;
+/// let loaded: Checkpoint = serde_json::from_str(&json)?;
+/// assert_eq!(loaded, checkpoint);
+/// assert!(client.resume(&Query::webinar("MEETINGID2"), loaded).is_err());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Unchecked")]
+pub struct Checkpoint {
+    version: u32,
+    query: Query,
+    position: Position,
+}
+
+/// A deserialized checkpoint that is not validated yet.
+#[derive(Deserialize)]
+struct Unchecked {
+    version: u32,
+    query: Query,
+    position: Position,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Position {
+    Page(PagePosition),
+    /// After the last row of the list.
+    End,
+}
+
+/// A position within a page.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct PagePosition {
+    /// The number of the page, starting with 1.
+    pub(super) page: u64,
+    /// The cursor that the page is requested with.
+    pub(super) cursor: Option<Cursor>,
+    /// How many rows of the page were yielded.
+    pub(super) rows: usize,
+    /// The hash of the ids of these rows, to detect whether the page has changed. It covers all of them,
+    /// because an insertion and a removal can cancel each other out. A hash keeps personal data out of
+    /// checkpoints.
+    pub(super) row_id_hash: u64,
+    /// The hash of this page's `next_cursor` if it cannot be followed, so that a resumed stream refuses it
+    /// again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) refused: Option<u64>,
+}
+
+impl Checkpoint {
+    pub(super) fn new(query: Query, position: Position) -> Self {
+        Self { version: VERSION, query, position }
+    }
+
+    /// Creates the checkpoint before the first row.
+    pub(crate) fn start(query: Query) -> Self {
+        Self::new(query, Position::Page(PagePosition::start_of(1, None)))
+    }
+
+    pub(super) fn into_parts(self) -> (Query, Position) {
+        (self.query, self.position)
+    }
+
+    /// Checks that this is a position in the list of `query`.
+    pub(crate) fn check_query(&self, query: &Query) -> Result<()> {
+        if self.query == *query {
+            return Ok(());
+        }
+        Err(Error::checkpoint_refused(
+            "the checkpoint belongs to another query; resume it with its own query, or delete it to \
+             start from scratch",
+        ))
+    }
+
+    /// Returns the query.
+    pub fn query(&self) -> &Query {
+        &self.query
+    }
+
+    /// Returns whether this is the position before the first row of the first page.
+    pub fn is_start(&self) -> bool {
+        matches!(&self.position, Position::Page(position) if position.page == 1 && position.rows == 0)
+    }
+
+    /// Returns whether every row was yielded. A stream that resumes from here yields nothing and sends
+    /// nothing. To read the list again, start a new stream.
+    pub fn is_end(&self) -> bool {
+        self.position == Position::End
+    }
+}
+
+impl TryFrom<Unchecked> for Checkpoint {
+    type Error = Error;
+
+    fn try_from(Unchecked { version, query, position }: Unchecked) -> Result<Self> {
+        if version != VERSION {
+            return Err(Error::checkpoint_refused(format!(
+                "the checkpoint has version {version}, but this program needs version {VERSION}; \
+                 delete it to start from scratch"
+            )));
+        }
+        query.validate()?;
+        Ok(Self { version, query, position })
+    }
+}
+
+impl Error {
+    /// Returns the position at which the stream ended. Every error that ends a stream has one; an error of
+    /// kind [`ErrorKind::Row`](crate::ErrorKind::Row), after which the stream continues, has none.
+    ///
+    /// To decide what to save, use [`Error::resume_from`].
+    pub fn checkpoint(&self) -> Option<&Checkpoint> {
+        self.attachment()
+    }
+
+    /// Returns the checkpoint from which a later run should resume, or `None` if it should start from
+    /// scratch: it is the position before the first row, the cursor has expired, or WeCom refused the request
+    /// itself.
+    pub fn resume_from(&self) -> Option<&Checkpoint> {
+        self.checkpoint().filter(|checkpoint| !checkpoint.is_start() && !self.refuses_request())
+    }
+}
+
+impl PagePosition {
+    /// Creates the position before the first row of a page.
+    pub(super) fn start_of(page: u64, cursor: Option<Cursor>) -> Self {
+        Self { page, cursor, rows: 0, row_id_hash: hash([]), refused: None }
+    }
+
+    /// Returns how many rows of `page`, which was fetched for this position, were already yielded. Returns 0
+    /// if the page has changed.
+    pub(super) fn yielded_rows(&self, page: &Page) -> usize {
+        let is_same = self.rows <= page.len() && self.row_id_hash == hash(page.row_ids(self.rows));
+        if is_same { self.rows } else { 0 }
+    }
+}
+
+/// Hashes these texts and their boundaries. The result must be stable, because checkpoints contain it.
+pub(super) fn hash<'a>(texts: impl IntoIterator<Item = &'a str>) -> u64 {
+    let mut hasher = FnvHasher::default();
+    for text in texts {
+        hasher.write(text.as_bytes());
+        hasher.write_u8(0xff);
+    }
+    hasher.finish()
+}

@@ -1,0 +1,296 @@
+//! [`PageStream`] and the cursor loop: requests one page after another until the server has no more.
+//!
+//! Only `has_more` decides where the list ends. If a page announces more rows, but its next cursor is missing
+//! or was already followed, its rows are yielded, and then an error: a list never ends silently or repeats
+//! endlessly.
+
+use std::{
+    collections::HashSet,
+    fmt,
+    future::ready,
+    mem,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use async_stream::try_stream;
+use futures::{
+    Stream, StreamExt,
+    stream::{BoxStream, FusedStream, once, pending},
+};
+use sync_wrapper::SyncWrapper;
+use tracing::{Instrument, Span, debug, field::Empty, warn_span};
+
+use crate::{
+    call::{Api, ApiRequest, Stats, StatsHandle},
+    error::{Error, Result},
+    stream::{
+        checkpoint::{Checkpoint, PagePosition, Position, hash},
+        read_ahead::read_ahead,
+    },
+    wire::{self, Cursor, Page, Query},
+};
+
+/// The pages of a list, for example to commit one page per transaction. Returned by
+/// [`Client::pages`](crate::Client::pages) and [`Client::resume_pages`](crate::Client::resume_pages).
+///
+/// Nothing is sent before the first poll. The next page is requested when it is polled for, unless
+/// [`PageStream::read_ahead`] is set.
+///
+/// # Errors
+///
+/// An error ends the stream and carries the checkpoint at which it ended. A malformed row is not an error of
+/// this stream; it is an `Err` in [`Page::rows`].
+///
+/// # Panics and cancel safety
+///
+/// The same as for [`EnrollStream`](crate::EnrollStream).
+#[must_use = "streams do nothing unless polled"]
+pub struct PageStream {
+    /// In a `SyncWrapper`, so that `PageStream` is `Sync`.
+    pages: SyncWrapper<BoxStream<'static, Result<Fetched>>>,
+    read_ahead: usize,
+    /// The span of the whole stream, from the first poll on.
+    span: Option<Span>,
+    stats: StatsHandle,
+    query: Query,
+    /// The position after the last page that was yielded.
+    position: Position,
+    ended: bool,
+}
+
+/// A page, and its position in the list.
+pub(super) struct Fetched {
+    pub(super) page: Page,
+    /// Where this page was requested from: its number and cursor, and the rows that an earlier stream
+    /// yielded.
+    requested: PagePosition,
+    /// The position after the page, or the error to yield after it if its next cursor cannot be followed.
+    next: Result<Position>,
+}
+
+impl Fetched {
+    /// Returns the position after `yielded` rows of the page.
+    pub(super) fn position(&self, yielded: usize) -> Position {
+        // Also records a refused cursor: a resumed stream starts with an empty `FollowedCursors`, and must
+        // refuse it again.
+        let refused = match &self.next {
+            Ok(next) if yielded == self.page.len() => return next.clone(),
+            Ok(_) => None,
+            Err(_) => self.page.next_cursor().map(cursor_hash),
+        };
+        let row_id_hash = hash(self.page.row_ids(yielded));
+        let requested = self.requested.clone();
+        Position::Page(PagePosition { rows: yielded, row_id_hash, refused, ..requested })
+    }
+
+    /// Returns how many rows of this page an earlier stream has yielded; 0 if the page has changed since.
+    pub(super) fn already_yielded(&self) -> usize {
+        self.requested.yielded_rows(&self.page)
+    }
+}
+
+/// The cursor loop.
+fn pages(
+    api: Api,
+    query: Query,
+    mut position: Position,
+) -> impl Stream<Item = Result<Fetched>> + Send + 'static {
+    try_stream! {
+        let mut followed = FollowedCursors::default();
+        while let Position::Page(requested) = position {
+            let page = fetch(&api, &query, &requested).await?;
+            let next = followed.next(&requested, &page);
+            yield Fetched { page, requested, next: next.clone() };
+            position = next?;
+        }
+    }
+}
+
+/// Makes the call for one page.
+async fn fetch(api: &Api, query: &Query, position: &PagePosition) -> Result<Page> {
+    let (number, cursor) = (position.page, position.cursor.as_ref());
+    let request = ApiRequest {
+        path: query.path(),
+        parameters: &[],
+        body: Some(wire::encode(query, cursor)?),
+        secret: cursor.map_or("", Cursor::as_str),
+    };
+    let span = warn_span!("call", page = number, rows = Empty, outcome = Empty, errcode = Empty);
+    let decode = |body: &[u8]| wire::decode_page(body, number);
+    let page = api.call(&request, decode).instrument(span.clone()).await;
+    match &page {
+        Ok(page) => {
+            let (rows, has_more) = (page.len(), page.has_more());
+            span.record("rows", rows).record("outcome", "ok");
+            debug!(parent: &span, page = number, rows, has_more, "page fetched");
+        }
+        Err(error) => {
+            span.record("outcome", "error").record("errcode", error.errcode());
+        }
+    }
+    page
+}
+
+/// The hashes of the cursors that a stream has followed: about 20 bytes per page.
+#[derive(Default)]
+struct FollowedCursors(HashSet<u64>);
+
+impl FollowedCursors {
+    /// Returns the position after `page`. `requested` is the position that `page` was requested from.
+    fn next(&mut self, requested: &PagePosition, page: &Page) -> Result<Position> {
+        self.0.extend(requested.cursor.as_ref().map(cursor_hash));
+        self.0.extend(requested.refused);
+        if !page.has_more() {
+            return Ok(Position::End);
+        }
+        let cursor = page.next_cursor().cloned().ok_or_else(|| {
+            Error::cursor("the server reports more rows, but sent no cursor for them")
+        })?;
+        if self.0.contains(&cursor_hash(&cursor)) {
+            return Err(Error::cursor("the server sent a cursor that was already followed"));
+        }
+        let number = requested.page.saturating_add(1);
+        Ok(Position::Page(PagePosition::start_of(number, Some(cursor))))
+    }
+}
+
+fn cursor_hash(cursor: &Cursor) -> u64 {
+    hash([cursor.as_str()])
+}
+
+impl PageStream {
+    pub(crate) fn new(mut api: Api, checkpoint: Checkpoint) -> Self {
+        api.stats = api.stats.for_stream();
+        let stats = api.stats.clone();
+        let (query, position) = checkpoint.into_parts();
+        let ended = position == Position::End;
+        let pages = match query.validate() {
+            Ok(()) => pages(api, query.clone(), position.clone()).boxed(),
+            Err(error) => once(ready(Err(error))).boxed(),
+        };
+        let pages = SyncWrapper::new(pages);
+        Self { pages, read_ahead: 0, span: None, stats, query, position, ended }
+    }
+
+    /// Sets how many pages are fetched before they are needed. Default: 0. Has no effect after the first
+    /// poll.
+    ///
+    /// A task on the current tokio runtime fetches the pages; it ends when the stream is dropped. The pages
+    /// use quota even if they are never read.
+    pub fn read_ahead(self, pages: usize) -> Self {
+        Self { read_ahead: pages, ..self }
+    }
+
+    /// Returns the position after the last page that was yielded.
+    pub fn checkpoint(&self) -> Checkpoint {
+        Checkpoint::new(self.query.clone(), self.position.clone())
+    }
+
+    /// Returns the query of this stream.
+    pub fn query(&self) -> &Query {
+        &self.query
+    }
+
+    /// Returns the current statistics of this stream.
+    pub fn stats(&self) -> Stats {
+        self.stats.stats()
+    }
+
+    /// Returns a handle that reads the statistics from another task.
+    pub fn stats_handle(&self) -> StatsHandle {
+        self.stats.clone()
+    }
+
+    pub(super) fn position(&self) -> &Position {
+        &self.position
+    }
+
+    /// Polls for the next page and its position.
+    pub(super) fn poll_fetched(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Fetched>>> {
+        if self.ended {
+            return Poll::Ready(None);
+        }
+        if self.span.is_none() && self.read_ahead > 0 {
+            let pages = mem::replace(&mut self.pages, SyncWrapper::new(pending().boxed()));
+            let pages = read_ahead(pages.into_inner(), self.read_ahead);
+            self.pages = SyncWrapper::new(pages.boxed());
+        }
+        let span = self.span.get_or_insert_with(|| list_span(&self.query)).clone();
+        let _entered = span.enter();
+        let item = ready!(self.pages.get_mut().poll_next_unpin(cx));
+        // The cursor loop ends with `Position::End` or an error. Any other end means that the runtime of the
+        // read-ahead task was shut down.
+        let item = item.unwrap_or_else(|| Err(Error::transport("the read-ahead task was stopped")));
+        match &item {
+            Ok(fetched) => {
+                self.position = fetched.position(fetched.page.len());
+                self.ended = self.position == Position::End;
+                let rows = fetched.page.len() - fetched.already_yielded();
+                self.stats.update(|stats| {
+                    stats.pages += 1;
+                    stats.rows += rows as u64;
+                });
+            }
+            Err(_) => self.ended = true,
+        }
+        if self.ended {
+            report_end(&span, self.stats.stats(), item.as_ref().err());
+        }
+        Poll::Ready(Some(item.map_err(|error| error.with_attachment(self.checkpoint()))))
+    }
+}
+
+/// Spans have the level `WARN`, so that a filter for warnings also shows the spans that they belong to.
+fn list_span(query: &Query) -> Span {
+    warn_span!(
+        "enrolls",
+        meeting = query.meeting_id(),
+        list = query.list(),
+        pages = Empty,
+        rows = Empty,
+        outcome = Empty,
+        errcode = Empty
+    )
+}
+
+fn report_end(span: &Span, Stats { pages, rows, .. }: Stats, error: Option<&Error>) {
+    let outcome = if error.is_some() { "error" } else { "end" };
+    let errcode = error.and_then(Error::errcode);
+    span.record("pages", pages).record("rows", rows);
+    span.record("outcome", outcome).record("errcode", errcode);
+    debug!(pages, rows, outcome, errcode, error = error.map(tracing::field::display), "list ended");
+}
+
+impl Stream for PageStream {
+    type Item = Result<Page>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Page>>> {
+        let stream = self.get_mut();
+        loop {
+            match ready!(stream.poll_fetched(cx)) {
+                // All rows of this page were yielded before the stream was resumed, so the page is skipped.
+                Some(Ok(fetched))
+                    if !fetched.page.is_empty()
+                        && fetched.already_yielded() == fetched.page.len() => {}
+                item => return Poll::Ready(item.map(|item| item.map(|fetched| fetched.page))),
+            }
+        }
+    }
+}
+
+impl FusedStream for PageStream {
+    fn is_terminated(&self) -> bool {
+        self.ended
+    }
+}
+
+impl fmt::Debug for PageStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PageStream")
+            .field("query", &self.query)
+            .field("position", &self.position)
+            .field("ended", &self.ended)
+            .finish_non_exhaustive()
+    }
+}

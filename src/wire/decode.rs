@@ -1,0 +1,104 @@
+//! The entry points of `wire`: they decode pages, errcodes and access tokens, and encode requests.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
+
+use crate::{
+    error::{Error, Result},
+    wire::{
+        enroll::Enroll,
+        lenient::{self, errcode, escape_control_characters, exact_text, integer, parse},
+        page::Page,
+        query::Query,
+        scan::scan,
+        tables::{Cursor, List, Tables},
+    },
+};
+
+/// Encodes the body of a list request. Non-ASCII text must not be escaped: WeCom refuses `\uXXXX` with
+/// errcode 40033 (document 90313). `serde_json` does not escape it.
+pub(crate) fn encode(query: &Query, cursor: Option<&Cursor>) -> Result<Bytes> {
+    #[derive(Serialize)]
+    struct Body<'a> {
+        meetingid: &'a str,
+        status: u8,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        cursor: Option<&'a str>,
+        limit: u8,
+    }
+    let body = Body {
+        meetingid: query.meeting_id(),
+        status: query.filter(),
+        cursor: cursor.map(Cursor::as_str),
+        limit: query.limit(),
+    };
+    let json = serde_json::to_vec(&body).map_err(|e| Error::invalid_argument(e.to_string()))?;
+    Ok(json.into())
+}
+
+/// Decodes page `number` of a list.
+pub(crate) fn decode_page(body: &[u8], number: u64) -> Result<Page> {
+    let (body, repaired) = utf8(body)?;
+    // Only the lenient decoder refuses repaired bytes in ids and cursors.
+    let scanned = if repaired { None } else { scan(&body) };
+    let List { tables, has_more, next_cursor } = match scanned {
+        Some(list) => List { tables: Tables { body, ..list.tables }, ..list },
+        None => lenient::decode(&body, repaired)?,
+    };
+    Ok(Page { tables: Arc::new(tables), number, has_more, next_cursor })
+}
+
+/// Deserializes one row. Each field may have the same JSON types as in a page.
+impl<'de> Deserialize<'de> for Enroll {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let json = serde_json::Value::deserialize(deserializer)?.to_string();
+        let tables = lenient::decode_row(&json)
+            .map_err(|field| D::Error::custom(format_args!("not an enrollee (field `{field}`)")))?;
+        Ok(Self::new(Arc::new(tables), 0))
+    }
+}
+
+/// The response of `gettoken` (WeCom document 91039).
+pub(crate) struct TokenGrant {
+    pub(crate) token: String,
+    /// The token's lifetime in seconds.
+    pub(crate) expires_in: u64,
+}
+
+pub(crate) fn decode_token(body: &[u8]) -> Result<TokenGrant> {
+    let (body, _) = utf8(body)?;
+    let body = escape_control_characters(&body);
+    let grant = parse(&body, "the response is not an access token")?;
+    if let Some(refusal) = errcode(&grant) {
+        return Err(refusal);
+    }
+    let token = grant.get("access_token").and_then(|token| exact_text(Some(token), false));
+    let token = token.unwrap_or_default();
+    if token.is_empty() {
+        return Err(Error::decode("the response contains no access token"));
+    }
+    // 7200 is the default of WeCom document 91039.
+    let expires_in = grant.get("expires_in").map_or(Some(7200), |value| integer(Some(value)));
+    let expires_in = expires_in.ok_or_else(|| Error::decode("`expires_in` is not a number"))?;
+    Ok(TokenGrant { token, expires_in: expires_in.max(0).unsigned_abs() })
+}
+
+/// Returns the errcode in a response as an error, or `None` if it is absent or 0, or the body cannot be
+/// parsed.
+pub(crate) fn decode_errcode(body: &[u8]) -> Option<Error> {
+    let (body, _) = utf8(body).ok()?;
+    errcode(&serde_json::from_str(&escape_control_characters(&body)).ok()?)
+}
+
+/// Removes a byte-order mark and checks that the body is UTF-8. Nothing after this checks it again. Invalid
+/// bytes are replaced by U+FFFD; the second value is true if there were any.
+fn utf8(body: &[u8]) -> Result<(String, bool)> {
+    let body = body.strip_prefix("\u{feff}".as_bytes()).unwrap_or(body);
+    match simdutf8::compat::from_utf8(body) {
+        Ok(text) => Ok((text.to_owned(), false)),
+        Err(e) if e.error_len().is_none() => Err(Error::truncated()),
+        Err(_) => Ok((String::from_utf8_lossy(body).into_owned(), true)),
+    }
+}

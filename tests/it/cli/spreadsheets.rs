@@ -1,0 +1,103 @@
+//! `export --excel`: CSV in which text stays text and formulas are harmless.
+
+use std::fs;
+
+use serde_json::Value;
+use tempfile::TempDir;
+use wecom_enroll::simulator::Simulator;
+
+use super::{code, run, stderr};
+use crate::http::{expected, fault, start};
+
+const MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// Returns the header and the rows, all of which have the same number of columns.
+fn records(csv: &[u8]) -> (csv::StringRecord, Vec<csv::StringRecord>) {
+    let mut csv = csv::Reader::from_reader(csv.strip_prefix(MARK).unwrap_or(csv));
+    (csv.headers().unwrap().clone(), csv.records().map(Result::unwrap).collect())
+}
+
+#[tokio::test]
+async fn excel_csv_has_a_mark_no_formulas_and_digits_as_text() {
+    let meeting = "=HYPERLINK(1)";
+    let plain = run(&["export", "--demo", "120", meeting, "--format", "csv", "-q"]).await;
+    let done = run(&["export", "--demo", "120", meeting, "--excel", "-q"]).await;
+    assert_eq!((code(&done), &*stderr(&done)), (0, ""));
+    assert!(done.stdout.starts_with(MARK) && !plain.stdout.starts_with(MARK));
+    assert_eq!(done.stdout.windows(3).filter(|bytes| *bytes == MARK).count(), 1);
+    let ((header, rows), (plain_header, plain_rows)) =
+        (records(&done.stdout), records(&plain.stdout));
+    assert_eq!((&header, rows.len()), (&plain_header, 120));
+    for (row, plain) in rows.iter().zip(&plain_rows) {
+        assert_eq!((&row[0], &plain[0]), ("'=HYPERLINK(1)", meeting));
+        assert_eq!(row[1], format!("\t{}", &plain[1]), "an ID is text");
+        assert_eq!(row[2], plain[2], "a time is not changed");
+        for (cell, plain) in row.iter().zip(plain) {
+            assert_eq!(cell.trim_start_matches(['\t', '\'']), plain);
+        }
+        // A phone number, in an answer or as the nickname.
+        let phones =
+            |row: &csv::StringRecord, start| row.iter().skip(4).any(|c| c.starts_with(start));
+        assert!(!phones(row, "13"), "{row:?}");
+    }
+    assert!(rows.iter().any(|row| row.iter().skip(9).any(|cell| cell.starts_with("\t13"))));
+}
+
+#[tokio::test]
+async fn excel_with_another_format_is_a_usage_error() {
+    for case in [
+        &["-o", "rows.xlsx"][..],
+        &["-o", "rows.jsonl"],
+        &["--format", "jsonl"],
+        &["--format", "xlsx"],
+    ] {
+        let done = run(&[&["export", "--demo", "1", "--excel"], case].concat()).await;
+        assert_eq!(code(&done), 2, "{case:?}");
+        assert!(stderr(&done).contains("--excel requires csv"), "{}", stderr(&done));
+    }
+    let directory = TempDir::new().unwrap();
+    for (name, more) in
+        [("rows.csv", &[][..]), ("rows.txt", &[]), ("rows", &[]), ("a.jsonl", &["--format", "csv"])]
+    {
+        let path = directory.path().join(name);
+        let args = ["export", "--demo", "0", "--excel", "-q", "-o", path.to_str().unwrap()];
+        let done = run(&[&args[..], more].concat()).await;
+        assert_eq!(code(&done), 0, "{name}: {}", stderr(&done));
+        let written = fs::read(&path).unwrap();
+        assert!(
+            written.starts_with(b"\xef\xbb\xbf\"meetingid\",\"enroll_id\""),
+            "even for an empty list"
+        );
+    }
+}
+
+#[tokio::test]
+async fn resumed_excel_csv_has_one_mark_and_requires_excel() {
+    let directory = TempDir::new().unwrap();
+    let path = |name| directory.path().join(name).to_str().unwrap().to_owned();
+    let (output, checkpoint) = (path("rows.csv"), path("at.json"));
+    for excel in [true, false] {
+        let sim = start(Simulator::builder().enrollees(230).fault(fault("errcode=60020@4"))).await;
+        let url = sim.base_url();
+        let mut args = vec!["export", "--base-url", &url, "M", "-q", "--read-ahead", "0"];
+        args.extend(["-o", &output, "--checkpoint", &checkpoint]);
+        let flags = [args.clone(), [&args[..], &["--excel"]].concat()];
+        let (right, wrong) = (&flags[usize::from(excel)], &flags[usize::from(!excel)]);
+        assert_eq!(code(&run(right).await), 1);
+        let saved: Value = serde_json::from_slice(&fs::read(&checkpoint).unwrap()).unwrap();
+        let half = fs::read(&output).unwrap();
+        assert_eq!((&saved["length"], records(&half).1.len()), (&half.len().into(), 150));
+        // Every version writes this for CSV without --excel.
+        assert_eq!(saved["arguments"]["format"] == "csv", !excel);
+        let refused = run(wrong).await;
+        assert_eq!(code(&refused), 2);
+        let wanted = if excel { "is csv --excel, not csv;" } else { "is csv, not csv --excel;" };
+        assert!(stderr(&refused).contains(wanted), "{}", stderr(&refused));
+        assert_eq!(code(&run(right).await), 0);
+        let whole = fs::read(&output).unwrap();
+        assert_eq!(whole.windows(3).filter(|bytes| *bytes == MARK).count(), usize::from(excel));
+        let ids = records(&whole).1.into_iter().map(|row| row[1].trim().to_owned());
+        assert_eq!(ids.collect::<Vec<_>>(), expected(230));
+        fs::remove_file(&checkpoint).unwrap();
+    }
+}
