@@ -96,9 +96,9 @@ impl Client {
 }
 
 impl ClientBuilder {
-    /// Sets the organization's corp id and the app's secret. Access tokens are fetched with them, cached and
-    /// refreshed before they expire or when WeCom refuses them. A refused secret is not sent again for 60
-    /// seconds. The app must be the one that created the meeting. Replaces other credentials.
+    /// Sets the organization's corp id and the app's secret, replacing other credentials. The client uses them
+    /// to fetch an access token, caches the token, and refreshes it before it expires or when WeCom refuses
+    /// it. A refused secret is not sent again for 60 seconds. The app must be the one that created the meeting.
     pub fn corp_secret(self, corp_id: impl Into<String>, secret: impl Into<String>) -> Self {
         let (corp_id, secret) = (corp_id.into(), Zeroizing::new(secret.into()));
         Self { credentials: Some(Credentials::CorpSecret { corp_id, secret }), ..self }

@@ -7,8 +7,8 @@
 //! The second program in `README.md` appends each page to a file, resumes after an error or a crash, and stops after
 //! ten minutes. `tests/it/readme_example.rs` tests it.
 //!
-//! - The program saves the state after the rows before it are on disk. A crash between the two leaves rows in the
-//!   file that are not part of the state. The next run removes these rows.
+//! - The program saves the state only after the rows that it covers are on disk. A crash between the two steps leaves
+//!   rows in the file that are not part of the state. The next run removes these rows.
 //! - If [`resume_from`](crate::Error::resume_from) of an error returns `None`, the next run must start from scratch:
 //!   no row was yielded yet, the cursor has expired, or WeCom refused the request itself. A complete list must also
 //!   be read from scratch. In these cases, the program removes the state.
@@ -57,8 +57,17 @@
 //!         Some(json) => client.resume_pages(&query, serde_json::from_str(json)?)?,
 //!         None => client.pages(query),
 //!     };
-//!     while let Some(page) = pages.try_next().await? {
-//!         database.commit(&page, &pages.checkpoint())?;
+//!     loop {
+//!         match pages.try_next().await {
+//!             Ok(Some(page)) => database.commit(&page, &pages.checkpoint())?,
+//!             Ok(None) => break,
+//!             Err(error) => {
+//!                 if error.resume_from().is_none() {
+//!                     database.checkpoint = None; // for example, because the cursor has expired
+//!                 }
+//!                 return Err(error.into());
+//!             }
+//!         }
 //!     }
 //!     database.checkpoint = None; // so that the next run starts from scratch
 //!     Ok(())

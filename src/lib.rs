@@ -1,8 +1,8 @@
-//! Streams the enrollment list of a WeCom (企业微信) webinar, one row at a time.
+//! Streams the enrollment list of a WeCom (企业微信) webinar or meeting, one row at a time.
 //!
 //! A [`Client`] requests `/cgi-bin/meeting/webinar/enroll/list` in pages of at most 50 rows, and yields the
-//! enrollees as a [`futures::Stream`]. It requests pages lazily, so that only one is in memory, stays within
-//! WeCom's rate limits, and retries transient failures.
+//! enrollees as a [`futures::Stream`]. The next page is requested only when it is needed, so that only one is
+//! in memory. The client stays within WeCom's rate limits and retries transient failures.
 //!
 //! ```no_run
 //! use futures::TryStreamExt;

@@ -85,12 +85,12 @@ fn stream(count: u64, ahead: usize) -> AllocationInfo {
 fn page_has_few_allocations_and_row_has_none() {
     // What is initialized once, such as the callsites of tracing, is not counted.
     stream(1, 1);
-    // Measured: 13.02 and 15.04.
+    // Measured: 13.02 and 15.04. This includes the URL and the headers of the `http::Request`.
     for (ahead, limit) in [(0, 13.5), (1, 15.5)] {
         let (short, long) = (stream(20, ahead), stream(70, ahead));
         let per_page = (long.count_total - short.count_total) as f64 / 50.0;
         assert!(per_page <= limit, "{per_page} allocations per page, {ahead} ahead");
-        assert!(per_page >= 5.0, "{per_page}: some allocations are not counted");
+        assert!(per_page >= limit - 2.0, "{per_page}: lower the limit, or not all are counted");
     }
     block_on(async {
         let mut rows = client(&pages(1)).enrolls(query());

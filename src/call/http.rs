@@ -86,7 +86,8 @@ impl HttpTransport {
     ///
     /// **Build the client with `redirect(Policy::none())` and `referer(false)`**, or a redirect leaks the
     /// access token in the `Referer` header. Also use `retry(retry::never())`, because reqwest's retries do
-    /// not use quota. `Error::is_proxy` knows only the proxies of the environment, not those of the client.
+    /// not use quota. `Error::is_proxy` detects that a proxy of
+    /// this client refuses to connect, but not that the proxy cannot be reached.
     #[must_use]
     pub fn with_client(client: reqwest::Client) -> Self {
         Self { client, proxies: None, may_redirect: true }

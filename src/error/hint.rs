@@ -71,8 +71,8 @@ const CONNECT: Hint = Hint {
 };
 
 const TLS: Hint = Hint {
-    en: "the TLS handshake failed; check this machine's clock, and whether a proxy replaces the certificate (then add its root certificate with SSL_CERT_FILE)",
-    zh: "TLS 握手失败，请检查本机时钟，以及是否有代理替换了证书（如有，请通过 SSL_CERT_FILE 添加其根证书）",
+    en: "the TLS handshake failed; check this machine's clock, and whether a proxy replaces the certificate (then add its root certificate to the system or, on Linux, to the file in SSL_CERT_FILE)",
+    zh: "TLS 握手失败，请检查本机时钟，以及是否有代理替换了证书（如有，请将其根证书加入系统；在 Linux 上，也可加入 SSL_CERT_FILE 所指的文件）",
 };
 
 const PROXY: Hint = Hint {

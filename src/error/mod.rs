@@ -293,7 +293,8 @@ impl Error {
 
     /// Returns the number of attempts of the failed call that count toward the retry policy, including the
     /// first. A repetition with a refreshed access token does not count; an attempt that failed because Redis
-    /// was unavailable does.
+    /// was unavailable does. Returns 0 if the error does not come from an attempt, such as an invalid argument,
+    /// a malformed row or a failed custom token source.
     pub fn attempts(&self) -> u32 {
         self.0.attempts
     }
@@ -309,8 +310,8 @@ impl Error {
         self.0.row.as_ref()
     }
 
-    /// Returns what a person can do about this error: one sentence in English, without a full stop. `None` if
-    /// there is nothing to do but to try again, or if the cause is unknown.
+    /// Returns what a person can do about this error: one sentence in English, without a full stop. Returns
+    /// `None` for an error without an errcode whose cause is unknown.
     pub fn hint(&self) -> Option<&'static str> {
         self.hints().map(|hint| hint.en)
     }

@@ -30,7 +30,7 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 /// [guide](crate::_redis_guide) describes what is shared.
 ///
 /// Cheap to clone: clones share one connection. It is established on first use and again after it is lost.
-/// Connecting installs a process-wide rustls crypto provider if there is none.
+/// Connecting installs a process-wide rustls crypto provider, unless one is already installed.
 ///
 /// ```
 /// use wecom_enroll::{Client, Redis};

@@ -62,8 +62,8 @@ struct Window {
 }
 
 impl Window {
-    /// The same as in the local limiter, but with a padded window and half the burst, because calls of many
-    /// processes arrive less evenly. For 10 or more calls the burst is at least 2: with a burst of 1,
+    /// Computes interval and burst like the local limiter, but for a padded window and with half the burst,
+    /// because calls of many processes arrive less evenly. For 10 or more calls the burst is at least 2: with a burst of 1,
     /// capacity is lost whenever no caller asks.
     fn new(quota: Quota) -> Self {
         let calls = quota.calls.get();

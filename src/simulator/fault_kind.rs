@@ -62,9 +62,9 @@ pub enum FaultKind {
     Redirect(String),
     /// `headers=N`: adds `N` headers to the response.
     Headers(u32),
-    /// `token-expired`: responds with errcode 42001 to a valid token.
+    /// `token-expired`: responds with errcode 42001 even if the token is valid.
     TokenExpired,
-    /// `token-invalid`: responds with errcode 40014 to a valid token.
+    /// `token-invalid`: responds with errcode 40014 even if the token is valid.
     TokenInvalid,
 }
 

@@ -41,9 +41,9 @@ impl EnrollStream {
     ///
     /// # Errors
     ///
-    /// Inside a tokio runtime, a `next()` that would block returns
+    /// Inside a tokio runtime, including `spawn_blocking`, a `next()` that would block returns
     /// [`ErrorKind::InvalidArgument`](crate::ErrorKind::InvalidArgument) and sends nothing; poll the stream
-    /// there instead. The same error is returned if the runtime's thread cannot be created.
+    /// there instead, or use a thread of `std::thread`. The same error is returned if the runtime's thread cannot be created.
     pub fn into_blocking(self) -> BlockingEnrolls {
         BlockingEnrolls { rows: self, failed: false }
     }
@@ -105,7 +105,7 @@ fn runtime() -> Result<&'static Runtime> {
     if Handle::try_current().is_ok() {
         return Err(Error::invalid_argument(
             "a blocking iterator would block the tokio runtime of this thread; \
-             poll the stream instead, or use another thread",
+             poll the stream instead, or use a thread of std::thread",
         ));
     }
     if let Some(runtime) = RUNTIME.get() {

@@ -68,14 +68,13 @@ pub(crate) struct TokenGrant {
 }
 
 pub(crate) fn decode_token(body: &[u8]) -> Result<TokenGrant> {
-    let (body, _) = utf8(body)?;
+    let (body, repaired) = utf8(body)?;
     let body = escape_control_characters(&body);
     let grant = parse(&body, "the response is not an access token")?;
     if let Some(refusal) = errcode(&grant) {
         return Err(refusal);
     }
-    let token = grant.get("access_token").and_then(|token| exact_text(Some(token), false));
-    let token = token.unwrap_or_default();
+    let token = exact_text(grant.get("access_token"), repaired).unwrap_or_default();
     if token.is_empty() {
         return Err(Error::decode("the response contains no access token"));
     }

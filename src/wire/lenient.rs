@@ -4,13 +4,13 @@
 //! Each object is split into its raw values by key; if a key occurs twice, the last value counts. Error
 //! messages name fields and never contain values, because rows are personal data.
 
-use std::{collections::HashMap, fmt, fmt::Write as _, ops::Range};
+use std::{borrow::Borrow, collections::HashMap, fmt, fmt::Write as _, ops::Range};
 
 use serde::{
-    Deserializer as _,
+    Deserialize, Deserializer,
     de::{Error as _, SeqAccess, Visitor},
 };
-use serde_json::{Deserializer, from_str, value::RawValue};
+use serde_json::{from_str, value::RawValue};
 
 use crate::{
     error::{Error, Result},
@@ -24,7 +24,24 @@ const RAW_CAP: usize = 4096;
 const ID_CAP: usize = 64;
 
 /// The raw values of an object.
-pub(super) type Object<'a> = HashMap<String, &'a RawValue>;
+pub(super) type Object<'a> = HashMap<Key, &'a RawValue>;
+
+/// A key of an object. A lone surrogate is replaced, because no known key contains one.
+#[derive(PartialEq, Eq, Hash)]
+pub(super) struct Key(String);
+
+impl Borrow<str> for Key {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+impl<'de> Deserialize<'de> for Key {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        let key = deserializer.deserialize_byte_buf(Bytes)?;
+        Ok(Self(String::from_utf8_lossy(&key).into_owned()))
+    }
+}
 
 /// Decodes an enrollment list. `repaired`: invalid UTF-8 in `body` was replaced by U+FFFD.
 pub(super) fn decode(body: &str, repaired: bool) -> Result<List> {
@@ -43,7 +60,8 @@ pub(super) fn decode(body: &str, repaired: bool) -> Result<List> {
     let next_cursor = Cursor::new(&next_cursor.ok_or_else(|| invalid("next_cursor"))?);
     let mut builder = Builder { repaired, tables: Tables::default(), field: "" };
     let rows = page.get("enroll_list").filter(|rows| rows.get() != "null");
-    let decoded = rows.map(|rows| Deserializer::from_str(rows.get()).deserialize_seq(&mut builder));
+    let decoded = rows
+        .map(|rows| serde_json::Deserializer::from_str(rows.get()).deserialize_seq(&mut builder));
     match decoded {
         Some(Err(_)) if builder.tables.rows.len() == MAX_ROWS => {
             let text = format!("the page has more than {MAX_ROWS} rows; WeCom sends at most 50");
@@ -186,7 +204,9 @@ impl<'de> Visitor<'de> for &mut Builder {
                 return Err(A::Error::custom("too many rows"));
             }
             let row = self.row(raw.get()).unwrap_or_else(|| {
-                self.tables.malformed.insert(index, malformed(raw.get(), self.field));
+                self.tables
+                    .malformed
+                    .insert(index, malformed(raw.get(), self.field, self.repaired));
                 Row::default()
             });
             self.tables.rows.push(row);
@@ -196,9 +216,9 @@ impl<'de> Visitor<'de> for &mut Builder {
 }
 
 #[cold]
-fn malformed(raw: &str, field: &'static str) -> Malformed {
+fn malformed(raw: &str, field: &'static str, repaired: bool) -> Malformed {
     let row: Object<'_> = from_str(raw).unwrap_or_default();
-    let enroll_id = exact_text(row.get("enroll_id"), false);
+    let enroll_id = exact_text(row.get("enroll_id"), repaired);
     let enroll_id = enroll_id.filter(|id| (1..=ID_CAP).contains(&id.len()));
     let end = (0..=RAW_CAP.min(raw.len())).rev().find(|&end| raw.is_char_boundary(end));
     Malformed { enroll_id, raw: raw[..end.unwrap_or(0)].to_owned(), field }
@@ -208,7 +228,8 @@ fn malformed(raw: &str, field: &'static str) -> Malformed {
 fn lossy_text(value: Option<&&RawValue>) -> Option<String> {
     exact_text(value, false).or_else(|| {
         // `serde_json` accepts lone surrogates only in bytes, as three bytes each.
-        let mut bytes = Deserializer::from_str(value?.get()).deserialize_byte_buf(Bytes).ok()?;
+        let mut bytes =
+            serde_json::Deserializer::from_str(value?.get()).deserialize_byte_buf(Bytes).ok()?;
         for at in 0..bytes.len().saturating_sub(2) {
             if matches!(bytes[at..at + 3], [0xed, 0xa0..=0xbf, 0x80..=0xbf]) {
                 bytes[at..at + 3].copy_from_slice("\u{fffd}".as_bytes());

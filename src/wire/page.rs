@@ -88,7 +88,7 @@ impl Page {
     }
 }
 
-/// Two pages are equal if they have the same number, rows, and next cursor.
+/// Two pages are equal if they have the same number, rows, next cursor and value of [`Page::has_more`].
 impl PartialEq for Page {
     fn eq(&self, other: &Self) -> bool {
         (self.number, self.has_more, self.len()) == (other.number, other.has_more, other.len())

@@ -117,11 +117,8 @@ impl Query {
     ///
     /// Returns [`ErrorKind::InvalidArgument`](crate::ErrorKind::InvalidArgument) if `rows` is not in 1 to 50.
     pub fn page_size(self, rows: u8) -> Result<Self> {
-        let query = Self { limit: rows, ..self };
-        if (1..=Self::MAX_PAGE_SIZE).contains(&rows) {
-            return Ok(query);
-        }
-        Err(Error::invalid_argument(format!("page size must be 1 to 50 rows, not {rows}")))
+        check_page_size(rows)?;
+        Ok(Self { limit: rows, ..self })
     }
 
     /// Returns the id of the webinar or meeting.
@@ -134,13 +131,13 @@ impl Query {
     /// # Errors
     ///
     /// Returns [`ErrorKind::InvalidArgument`](crate::ErrorKind::InvalidArgument) if the id is empty or only
-    /// white space.
+    /// white space, or if the page size of a deserialized query is not in 1 to 50.
     pub fn validate(&self) -> Result<()> {
         if self.meetingid.trim().is_empty() {
             return Err(Error::invalid_argument("the meeting id is empty"));
         }
         // The page size of a deserialized query is not checked yet.
-        self.clone().page_size(self.limit).map(drop)
+        check_page_size(self.limit)
     }
 
     pub(crate) fn path(&self) -> &'static str {
@@ -165,4 +162,11 @@ impl Query {
     pub(crate) fn limit(&self) -> u8 {
         self.limit
     }
+}
+
+fn check_page_size(rows: u8) -> Result<()> {
+    if (1..=Query::MAX_PAGE_SIZE).contains(&rows) {
+        return Ok(());
+    }
+    Err(Error::invalid_argument(format!("page size must be 1 to 50 rows, not {rows}")))
 }

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, fmt, ops::Range, sync::Arc};
 use serde::{Deserialize, Serialize};
 
 /// The maximum number of rows per page: two hundred times what WeCom sends (document 98876). It bounds the
-/// memory for the tables of a hostile response.
+/// memory for the rows of a hostile response; the size of the body bounds the memory for answers.
 pub(super) const MAX_ROWS: usize = 10_000;
 
 /// A decoded list response.

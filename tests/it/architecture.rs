@@ -65,6 +65,7 @@ fn import_check_sees_the_crate_root_and_single_files() {
     assert!(check("use crate::B;", "use crate::a::A; pub struct B;").is_some());
     assert!(check("use crate::b::B;", "use super::a;").is_some());
     assert!(check("fn f() { drop(crate::b::B) }", "use crate::{a::{self, A}};").is_some());
+    assert!(check("fn f() { use crate::{b::B, c::{C}}; }", "use crate::a::A;").is_some());
     assert!(check("m! { super::b::B }", "use crate::a::*;").is_some());
     // Documentation and tests import nothing.
     assert_eq!(check("//! See [`crate::b::B`].\n/* use crate::b; */", "use crate::a::A;"), None);
@@ -180,8 +181,16 @@ fn collect_tokens(tokens: TokenStream, paths: &mut Vec<Vec<String>>) {
             {
                 let (mut path, mut at) = (vec![ident.to_string()], at + 1);
                 while is_colon(at) && is_colon(at + 1) {
-                    let Some(TokenTree::Ident(ident)) = tokens.get(at + 2) else { break };
-                    path.push(ident.to_string());
+                    match tokens.get(at + 2) {
+                        Some(TokenTree::Ident(ident)) => path.push(ident.to_string()),
+                        Some(group @ TokenTree::Group(_)) => {
+                            // `use` with several paths in a function or an inline module.
+                            let tree = syn::parse_str(&format!("{}::{group}", path.join("::")));
+                            collect_tree(&tree.unwrap(), &mut Vec::new(), paths);
+                            break;
+                        }
+                        _ => break,
+                    }
                     at += 3;
                 }
                 if path.len() > 1 {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures::StreamExt;
 use wecom_enroll::{Client, ClientBuilder, ErrorKind, Query, Quota, RetryPolicy};
 
 use crate::support::{List, ids, query};
@@ -34,9 +35,10 @@ async fn meeting_id_that_is_empty_is_refused_before_any_call() {
         let script = List::of(1).script();
         let query = Query::webinar(id);
         assert_eq!(query.validate().unwrap_err().kind(), ErrorKind::InvalidArgument);
-        let error = ids(script.client().enrolls(query)).await.unwrap_err();
+        let mut rows = script.client().enrolls(query);
+        let error = rows.next().await.unwrap().unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidArgument);
-        assert!(script.calls().is_empty());
+        assert!(rows.next().await.is_none() && script.calls().is_empty());
     }
 }
 

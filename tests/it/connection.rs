@@ -102,13 +102,15 @@ async fn connection_to_an_unknown_host_is_a_connect_error() {
 #[tokio::test]
 async fn connection_with_https_to_an_http_port_is_a_tls_error() {
     let address = server("HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n").await;
-    failure(builder(&format!("https://{address}")), &["connect", "tls"], "TLS").await;
+    let builder = builder(&format!("https://{address}"));
+    assert!(failure(builder, &["connect", "tls"], "TLS").await.is_transient());
 }
 
 #[tokio::test]
 async fn connection_with_https_closed_at_once_is_a_tls_error() {
     let address = closing_server("").await;
-    failure(builder(&format!("https://{address}")), &["connect", "tls"], "TLS").await;
+    let builder = builder(&format!("https://{address}"));
+    assert!(failure(builder, &["connect", "tls"], "TLS").await.is_transient());
 }
 
 #[tokio::test]

@@ -57,7 +57,7 @@ async fn malformed_row_raw_json_is_limited_to_4096_bytes() {
     assert!(raw.len() <= 4096 && raw.len() > 4090 && raw.starts_with("[\"字"), "{}", raw.len());
 }
 
-/// The items of a list with this body.
+/// Lists a single page with this body and returns the items.
 async fn listed(body: impl Into<Bytes>) -> Vec<Result<Enroll>> {
     let body = body.into();
     let script = Script::new(move |_| Act::Respond(response(200, body.clone())));
@@ -98,6 +98,20 @@ async fn surrogate_that_is_lone_in_a_text_is_replaced() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn surrogate_that_is_lone_in_an_unknown_key_is_ignored() {
+    let items = listed(
+        r#"{"\ud800":1,"enroll_list":[{"\udc00":[],"enroll_id":"7","answer_list":[{"\ud83d":0,"question_num":3}]}]}"#,
+    )
+    .await;
+    let row = items[0].as_ref().unwrap();
+    assert_eq!((items.len(), row.enroll_id()), (1, "7"));
+    assert_eq!(row.answers().next().unwrap().question_num(), 3);
+
+    let items = listed(r#"{"\ud800":1,"errcode":50001}"#).await;
+    assert_eq!(items[0].as_ref().unwrap_err().errcode(), Some(50001));
+}
+
+#[tokio::test(start_paused = true)]
 async fn surrogate_that_is_lone_in_an_id_or_cursor_is_an_error() {
     let items = listed(r#"{"enroll_list":[{"enroll_id":"\ud800"},{"enroll_id":2}]}"#).await;
     let error = items[0].as_ref().unwrap_err();
@@ -110,7 +124,7 @@ async fn surrogate_that_is_lone_in_an_id_or_cursor_is_an_error() {
     assert_eq!(items[0].as_ref().unwrap_err().kind(), ErrorKind::Decode);
 }
 
-/// The body of `page` with this byte in the place of the first byte of `text`.
+/// Returns the body of `page` with this byte instead of the first byte of `text`.
 fn with_byte(page: &Value, text: &str, byte: u8) -> Vec<u8> {
     let mut body = page.to_string().into_bytes();
     let at = body.windows(text.len()).position(|bytes| bytes == text.as_bytes()).unwrap();
@@ -137,7 +151,7 @@ async fn utf8_that_is_invalid_in_an_id_or_cursor_is_an_error() {
     list["enroll_list"][1]["enroll_id"] = json!("ID");
     let items = listed(with_byte(&list, "ID", 0x80)).await;
     let malformed = items[1].as_ref().unwrap_err().malformed_row().unwrap();
-    assert_eq!((malformed.page, malformed.row), (1, 2));
+    assert_eq!((malformed.page, malformed.row, &malformed.enroll_id), (1, 2, &None));
     assert!(malformed.raw.contains("\u{fffd}D"), "{}", malformed.raw);
     for at in [0, 2] {
         assert_eq!(items[at].as_ref().unwrap().enroll_id(), at.to_string());
@@ -159,7 +173,7 @@ const SHAPES: [&[(u64, usize)]; 8] = [
     &[],
     &[(1, 1)],
     &[(1, 4), (2, 1)],
-    // A page without a good row, in the middle and at the end.
+    // A page without a valid row, in the middle and at the end.
     &[(2, 1), (2, 2), (2, 3), (2, 4)],
     &[(3, 1), (3, 2), (3, 3), (3, 4)],
     // The last rows of the list.
@@ -181,15 +195,15 @@ const SHAPES: [&[(u64, usize)]; 8] = [
     ],
 ];
 
-/// A stream of three pages with these malformed rows, what its handler receives, and the ids of the
-/// good rows.
+/// Returns a stream of three pages with these malformed rows, what its handler receives, and the ids of
+/// the valid rows.
 fn handled(shape: &'static [(u64, usize)], ahead: usize) -> (EnrollStream, Handled, Vec<String>) {
     let list = List(vec![4; 3]);
-    let mut good = list.ids();
+    let mut valid = list.ids();
     for &(page, row) in shape {
-        good[(page as usize - 1) * 4 + row - 1].clear();
+        valid[(page as usize - 1) * 4 + row - 1].clear();
     }
-    good.retain(|id| !id.is_empty());
+    valid.retain(|id| !id.is_empty());
     let script = Script::new(move |call| {
         let number = List::index(call.cursor()) as u64 + 1;
         let mut page = list.page_for(call);
@@ -202,14 +216,14 @@ fn handled(shape: &'static [(u64, usize)], ahead: usize) -> (EnrollStream, Handl
     let received = Arc::clone(&handled);
     let rows = script.client().enrolls(query()).read_ahead(ahead);
     let rows = rows.on_malformed_row(move |row| received.lock().unwrap().push(row));
-    (rows, handled, good)
+    (rows, handled, valid)
 }
 
 /// Checks that the handler received the malformed rows of `shape`, in order.
 fn check(handled: &Handled, shape: &[(u64, usize)]) {
     let handled = handled.lock().unwrap();
-    let places: Vec<_> = handled.iter().map(|row| (row.page, row.row)).collect();
-    assert_eq!(places, shape);
+    let positions: Vec<_> = handled.iter().map(|row| (row.page, row.row)).collect();
+    assert_eq!(positions, shape);
     assert!(handled.iter().all(|row| row.raw == "null"));
 }
 
@@ -217,14 +231,14 @@ fn check(handled: &Handled, shape: &[(u64, usize)]) {
 async fn malformed_row_handler_lets_try_for_each_reach_the_end() {
     for shape in SHAPES {
         for ahead in [0, 2] {
-            let (mut rows, handled, good) = handled(shape, ahead);
+            let (mut rows, handled, valid) = handled(shape, ahead);
             let mut seen = Vec::new();
             let done = (&mut rows).try_for_each(|row| {
                 seen.push(row.enroll_id().to_owned());
                 std::future::ready(Ok(()))
             });
             done.await.unwrap();
-            assert_eq!(seen, good, "{shape:?}");
+            assert_eq!(seen, valid, "{shape:?}");
             check(&handled, shape);
             assert!(rows.checkpoint().is_end());
             assert_eq!(rows.stats().rows, 12, "malformed rows count as yielded");
@@ -235,8 +249,8 @@ async fn malformed_row_handler_lets_try_for_each_reach_the_end() {
 #[tokio::test(start_paused = true)]
 async fn malformed_row_handler_keeps_size_hint_truthful() {
     for shape in SHAPES {
-        let (mut rows, handled, good) = handled(shape, 0);
-        for left in (0..=good.len()).rev() {
+        let (mut rows, handled, valid) = handled(shape, 0);
+        for left in (0..=valid.len()).rev() {
             let (lower, upper) = rows.size_hint();
             assert!(lower <= left && upper.is_none_or(|upper| upper == left), "{shape:?}, {left}");
             assert_eq!(rows.next().await.is_some(), left > 0);
@@ -249,7 +263,7 @@ async fn malformed_row_handler_keeps_size_hint_truthful() {
 #[tokio::test(start_paused = true)]
 async fn malformed_row_handler_is_called_in_a_select_loop() {
     for shape in SHAPES {
-        let (mut rows, handled, good) = handled(shape, 0);
+        let (mut rows, handled, valid) = handled(shape, 0);
         let mut seen = Vec::new();
         loop {
             futures::select! {
@@ -257,7 +271,7 @@ async fn malformed_row_handler_is_called_in_a_select_loop() {
                 complete => break,
             }
         }
-        assert_eq!(seen, good, "{shape:?}");
+        assert_eq!(seen, valid, "{shape:?}");
         assert!(rows.is_terminated());
         check(&handled, shape);
     }
@@ -265,8 +279,8 @@ async fn malformed_row_handler_is_called_in_a_select_loop() {
 
 #[tokio::test(start_paused = true)]
 async fn malformed_row_handler_that_is_set_again_replaces() {
-    let (rows, handled, good) = handled(SHAPES[1], 0);
+    let (rows, handled, valid) = handled(SHAPES[1], 0);
     let rows = rows.on_malformed_row(|_| {});
-    assert_eq!(crate::support::ids(rows).await.unwrap(), good);
+    assert_eq!(crate::support::ids(rows).await.unwrap(), valid);
     check(&handled, &[]);
 }

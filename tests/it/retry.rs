@@ -204,7 +204,7 @@ async fn waits(policy: RetryPolicy, calls: usize, failure: fn() -> Act) -> Vec<V
     waits
 }
 
-/// What a wait may take longer, because the clock counts in milliseconds.
+/// The tolerance of a wait, because the clock counts in milliseconds.
 const TICK: Duration = Duration::from_millis(2);
 
 #[tokio::test(start_paused = true)]

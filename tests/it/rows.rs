@@ -328,6 +328,14 @@ async fn text_with_unescaped_control_character_is_kept() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn control_character_after_backslash_is_kept() {
+    let body = "{\"enroll_list\":[{\"nick_name\":\"a\\\tb\"}]}";
+    let script = Script::new(move |_| Act::Respond(response(200, body)));
+    let row = script.client().enrolls(query()).next().await.unwrap().unwrap();
+    assert_eq!(row.nick_name(), "a\tb");
+}
+
+#[tokio::test(start_paused = true)]
 async fn row_equals_the_same_row_of_another_page_only() {
     let one = read(sample());
     // The same content, at another index of another buffer, with other neighbors.

@@ -297,11 +297,13 @@ pub(crate) async fn ids_until_error(rows: &mut EnrollStream) -> (Vec<String>, Er
     }
 }
 
-/// Reads `count` rows.
-pub(crate) async fn read(rows: &mut EnrollStream, count: usize) {
+/// Reads `count` rows and returns their ids.
+pub(crate) async fn read(rows: &mut EnrollStream, count: usize) -> Vec<String> {
+    let mut ids = Vec::with_capacity(count);
     for _ in 0..count {
-        rows.next().await.expect("another row").unwrap();
+        ids.push(rows.next().await.expect("another row").unwrap().enroll_id().to_owned());
     }
+    ids
 }
 
 /// Returns everything that an error prints, including its hints and all its causes.

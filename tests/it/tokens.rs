@@ -219,15 +219,16 @@ async fn gettoken_quota_is_separate_from_the_list_quota() {
 #[tokio::test(start_paused = true)]
 async fn gettoken_response_without_a_token_is_an_error() {
     for (body, transient) in [
-        (r#"{"errcode":0}"#, false),
-        ("{}", false),
-        ("<html>", false),
-        (r#"{"errcode":0,"access_token":""}"#, false),
-        (r#"{"access_token":"T"#, true),
+        (&br#"{"errcode":0}"#[..], false),
+        (b"{}", false),
+        (b"<html>", false),
+        (br#"{"errcode":0,"access_token":""}"#, false),
+        (b"{\"errcode\":0,\"access_token\":\"T\xff\"}", false),
+        (br#"{"access_token":"T"#, true),
     ] {
         let script = Script::new(move |_| Act::Respond(response(200, body)));
         let error = ids(script.app_client().enrolls(query())).await.unwrap_err();
-        assert_eq!((error.kind(), error.is_transient()), (ErrorKind::Token, transient), "{body}");
+        assert_eq!((error.kind(), error.is_transient()), (ErrorKind::Token, transient), "{body:?}");
     }
 }
 

@@ -146,6 +146,41 @@ async fn checkpoint_of_other_arguments_is_refused() {
 }
 
 #[tokio::test]
+async fn checkpoint_of_a_demo_is_refused_without_the_demo() {
+    let (files, sim) = (Files::new(), start(Simulator::builder()).await);
+    let url = sim.base_url();
+    let (output, checkpoint) = (text(&files.output), text(&files.checkpoint));
+    let demo = ["export", "--demo", "10", "M", "-o", output, "--checkpoint", checkpoint];
+    assert_eq!(code(&run(&demo).await), 0);
+    let done = run(&files.export(&url, &["M"])).await;
+    assert_eq!((code(&done), sim.calls().list, files.ids().len()), (2, 0, 10));
+    assert!(stderr(&done).contains("another export"), "{}", stderr(&done));
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn checkpoint_replaces_the_leftover_of_a_killed_export() {
+    use std::os::unix::fs::PermissionsExt;
+    let (files, sim) = half_done(Simulator::builder()).await;
+    let leftover = files.checkpoint.with_file_name(".at.json.new");
+    // A directory cannot be replaced by a file.
+    fs::create_dir(&leftover).unwrap();
+    let before = fs::read(&files.checkpoint).unwrap();
+    let done = run(&files.export(&sim.base_url(), &["M"])).await;
+    assert_eq!(code(&done), 1);
+    assert!(stderr(&done).contains("cannot write the checkpoint"), "{}", stderr(&done));
+    assert_eq!(fs::read(&files.checkpoint).unwrap(), before);
+
+    fs::remove_dir(&leftover).unwrap();
+    fs::write(&leftover, "left").unwrap();
+    fs::set_permissions(&leftover, fs::Permissions::from_mode(0o666)).unwrap();
+    assert_eq!(code(&run(&files.export(&sim.base_url(), &["M"])).await), 0);
+    let mode = fs::metadata(&files.checkpoint).unwrap().permissions().mode();
+    assert_eq!((mode & 0o777, leftover.exists()), (0o600, false));
+    assert_eq!(files.ids(), expected(1000));
+}
+
+#[tokio::test]
 async fn unwritable_checkpoint_fails_before_output_is_changed() {
     let files = Files::new();
     fs::write(&files.output, "precious").unwrap();

@@ -144,7 +144,7 @@ const VALUES: &[&str] = &[
     "}",
 ];
 
-/// Keys, and what stands in the place of keys.
+/// Keys, and tokens that are not valid keys.
 const KEYS: &[&str] = &[
     r#""""#,
     r#""a""#,

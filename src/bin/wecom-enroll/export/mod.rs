@@ -95,7 +95,11 @@ impl Args {
     /// Returns the arguments that must be the same when the export is resumed.
     fn arguments(&self, style: Style) -> Arguments {
         Arguments {
-            kind: self.connection.kind.name().to_owned(),
+            // The rows of a demo must not be continued with real ones.
+            kind: match self.connection.demo {
+                Some(rows) => format!("{} --demo {rows}", self.connection.kind.name()),
+                None => self.connection.kind.name().to_owned(),
+            },
             status: self.meetings.status.to_string(),
             format: style.to_string(),
             page_size: self.meetings.page_size,

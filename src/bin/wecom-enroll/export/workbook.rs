@@ -37,7 +37,7 @@ pub(crate) struct Book {
 }
 
 impl Book {
-    /// Adds rows. Adds a sheet if there is none or the last one is full.
+    /// Adds rows. Starts a new sheet if the workbook is empty or its last sheet is full.
     pub(crate) fn add(&mut self, table: &Table, meeting: &str, rows: &[Enroll]) -> io::Result<()> {
         caught(|| self.add_rows(table, meeting, rows))
     }
