@@ -22,6 +22,7 @@ use crate::{
     },
     client::Client,
     error::{Error, Result},
+    wire::text_problem,
 };
 
 /// WeCom's base URL (document 98876).
@@ -175,7 +176,8 @@ impl ClientBuilder {
     ///
     /// Returns [`ErrorKind::InvalidArgument`](crate::ErrorKind::InvalidArgument) if
     ///
-    /// - the credentials are missing or empty, or contain white space at an end,
+    /// - the credentials are missing or empty, contain a control character, or start or end with white space or
+    ///   an invisible character,
     /// - the base URL is not `https` (or `http` to a loopback address), or has a user name, password, query
     ///   or fragment,
     /// - there is no quota,
@@ -287,15 +289,13 @@ impl fmt::Debug for ClientBuilder {
     }
 }
 
-/// Refuses text that is empty, or starts or ends with white space, such as a secret read from a file with its
-/// line ending: wrong secrets ban the IP.
+/// Refuses a credential that cannot be right, such as a secret read from a file with its line ending: wrong
+/// secrets ban the IP.
 fn validate_text(name: &str, text: &str) -> Result<()> {
-    let problem = match text.trim() {
-        "" => "is empty",
-        trimmed if trimmed.len() < text.len() => "starts or ends with white space",
-        _ => return Ok(()),
-    };
-    Err(Error::invalid_argument(format!("the {name} {problem}")))
+    match text_problem(text) {
+        Some(problem) => Err(Error::invalid_argument(format!("the {name} {problem}"))),
+        None => Ok(()),
+    }
 }
 
 /// Secrets are sent in the URL's query, so the connection must be encrypted or local. Error messages do not

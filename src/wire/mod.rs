@@ -17,4 +17,5 @@ pub use page::{Page, Rows};
 pub use query::{Query, StatusFilter};
 
 pub(crate) use decode::{decode_errcode, decode_page, decode_token, encode};
+pub(crate) use query::text_problem;
 pub(crate) use tables::Cursor;

@@ -130,11 +130,13 @@ impl Query {
     ///
     /// # Errors
     ///
-    /// Returns [`ErrorKind::InvalidArgument`](crate::ErrorKind::InvalidArgument) if the id is empty or only
-    /// white space, or if the page size of a deserialized query is not in 1 to 50.
+    /// Returns [`ErrorKind::InvalidArgument`](crate::ErrorKind::InvalidArgument) if the id is empty, contains a
+    /// control character, or starts or ends with white space or an invisible character, or if the page size of
+    /// a deserialized query is not in 1 to 50.
     pub fn validate(&self) -> Result<()> {
-        if self.meetingid.trim().is_empty() {
-            return Err(Error::invalid_argument("the meeting id is empty"));
+        if let Some(problem) = text_problem(&self.meetingid) {
+            let text = format!("the meeting id {:?} {problem}", self.meetingid);
+            return Err(Error::invalid_argument(text));
         }
         // The page size of a deserialized query is not checked yet.
         check_page_size(self.limit)
@@ -169,4 +171,23 @@ fn check_page_size(rows: u8) -> Result<()> {
         return Ok(());
     }
     Err(Error::invalid_argument(format!("page size must be 1 to 50 rows, not {rows}")))
+}
+
+/// Returns what is wrong with an id or a credential, such as the line end of the file that it was read from.
+pub(crate) fn text_problem(text: &str) -> Option<&'static str> {
+    // A byte-order mark and other characters without a width.
+    let is_invisible = |c: char| {
+        c.is_whitespace()
+            || matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+    };
+    let trimmed = text.trim_matches(is_invisible);
+    if trimmed.is_empty() {
+        Some("is empty")
+    } else if trimmed.len() < text.len() {
+        Some("starts or ends with white space or an invisible character")
+    } else if text.contains(char::is_control) {
+        Some("contains a control character")
+    } else {
+        None
+    }
 }

@@ -30,15 +30,37 @@ fn page_size_outside_1_to_50_is_refused() {
 }
 
 #[tokio::test]
-async fn meeting_id_that_is_empty_is_refused_before_any_call() {
-    for id in ["", "  "] {
-        let script = List::of(1).script();
-        let query = Query::webinar(id);
-        assert_eq!(query.validate().unwrap_err().kind(), ErrorKind::InvalidArgument);
-        let mut rows = script.client().enrolls(query);
-        let error = rows.next().await.unwrap().unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::InvalidArgument);
-        assert!(rows.next().await.is_none() && script.calls().is_empty());
+async fn meeting_id_that_cannot_be_right_is_refused() {
+    for (id, words) in [
+        ("", "is empty"),
+        ("  ", "is empty"),
+        ("\u{feff}", "is empty"),
+        ("M\r", r#""M\r" starts or ends with white space"#),
+        ("M\n", "white space"),
+        (" M", "white space"),
+        ("\u{3000}M", "white space"),
+        ("M\u{a0}", "white space"),
+        ("\u{feff}M", "white space"),
+        ("M\u{200b}", "invisible"),
+        ("M\0", "control character"),
+        ("M\u{1b}[2JN", "control character"),
+        ("M\nN", "control character"),
+        ("M\u{85}N", "control character"),
+    ] {
+        for query in [Query::webinar(id), Query::meeting(id)] {
+            let script = List::of(1).script();
+            let error = query.validate().unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{id:?}");
+            let text = error.to_string();
+            assert!(text.contains(words) && !text.contains(char::is_control), "{text:?}");
+            let mut rows = script.client().enrolls(query);
+            let error = rows.next().await.unwrap().unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+            assert!(rows.next().await.is_none() && script.calls().is_empty());
+        }
+    }
+    for id in ["M", "hyOl1bDgAA", "M 1", "会议", "-", "M\u{200d}N"] {
+        assert!(Query::webinar(id).validate().is_ok(), "{id:?}");
     }
 }
 
@@ -107,6 +129,9 @@ fn credentials_that_are_missing_or_empty_are_refused() {
         (Client::builder().corp_secret("c", ""), "corp secret"),
         (Client::builder().corp_secret("c", "secret\n"), "corp secret"),
         (Client::builder().access_token(" token"), "access token"),
+        (Client::builder().access_token("\u{feff}token"), "access token"),
+        (Client::builder().access_token("to\nken"), "access token contains a control character"),
+        (Client::builder().corp_secret("c\u{200b}", "secret"), "corp id"),
     ] {
         refused(builder, words);
     }

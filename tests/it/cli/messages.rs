@@ -260,14 +260,29 @@ async fn retry_and_throttling_are_one_warning_line_each() {
 }
 
 #[tokio::test]
-async fn meeting_id_with_control_characters_is_sanitized() {
+async fn meeting_id_that_changes_text_direction_is_sanitized() {
     let sim = start(Simulator::builder().fault(fault("status=503@1"))).await;
-    let (url, odd) = (sim.base_url(), "M\u{1b}[2J\nwarning: 1\r2");
+    let (url, odd) = (sim.base_url(), "M\u{202e}[2J\u{2028}warning: 1\u{2066}2");
     let done = run(&["export", "--base-url", &url, "--retry-base", "1ms", odd]).await;
     let printed = stderr(&done);
     assert!(printed.starts_with("warning: meeting M [2J warning: 1 2, page 1: "), "{printed:?}");
-    assert!(printed.lines().all(|line| !line.contains(char::is_control)), "{printed:?}");
     assert_eq!((code(&done), printed.lines().count()), (0, 2), "{printed:?}");
+}
+
+#[tokio::test]
+async fn meeting_id_with_a_line_end_is_refused_and_not_sent() {
+    let sim = start(Simulator::builder()).await;
+    let url = sim.base_url();
+    for id in ["M\r", "M\n", " M", "M\u{3000}", "\u{feff}M", "M\u{1b}[2J\nwarning: 1\r2"] {
+        for subcommand in ["export", "summary", "doctor"] {
+            let done = run(&[subcommand, id, "--base-url", &url]).await;
+            let printed = stderr(&done);
+            assert_eq!((code(&done), printed.lines().count()), (2, 1), "{id:?}: {printed}");
+            assert!(printed.contains("white space") || printed.contains("control"), "{printed}");
+            assert!(printed.trim_end().chars().all(|c| !c.is_control()), "{printed:?}");
+        }
+    }
+    assert_eq!(sim.calls().connections, 0);
 }
 
 #[tokio::test]
