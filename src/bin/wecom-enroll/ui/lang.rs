@@ -12,11 +12,15 @@ pub(crate) enum Lang {
 }
 
 impl Lang {
-    /// Returns the language of the locale, from environment variables in the order of POSIX.
+    /// Returns the language of the locale, from environment variables in the order of POSIX. Windows does not
+    /// set them, but shells there do.
     pub(crate) fn from_environment() -> Self {
         let set =
             ["LC_ALL", "LC_MESSAGES", "LANG"].into_iter().filter_map(|name| env::var(name).ok());
-        match set.into_iter().find(|value| !value.is_empty()) {
+        let locale = set.into_iter().find(|value| !value.is_empty());
+        #[cfg(windows)]
+        let locale = locale.or_else(sys_locale::get_locale);
+        match locale {
             // zh, zh_CN.UTF-8 or zh-Hans, but not zha, which is Zhuang.
             Some(value) if value.split(|c: char| !c.is_alphanumeric()).next() == Some("zh") => {
                 Self::Zh
