@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::{
     process::{Child, Command},
@@ -23,7 +23,10 @@ use tokio::{
 };
 use wecom_enroll::simulator::{Simulator, SimulatorBuilder};
 
-use crate::http::{fault, start};
+use crate::{
+    http::{fault, start},
+    support::serve,
+};
 
 pub(crate) const EXE: &str = env!("CARGO_BIN_EXE_wecom-enroll");
 pub(crate) const MS: Duration = Duration::from_millis(1);
@@ -111,4 +114,19 @@ async fn half_done(sim: SimulatorBuilder) -> (Files, Simulator) {
     let done = run(&files.export(&url, &["M", "--read-ahead", "0"])).await;
     assert_eq!((code(&done), files.ids().len()), (1, 500), "{}", stderr(&done));
     (files, sim)
+}
+
+/// Starts a server that has these rows, and returns its URL.
+async fn serve_rows(rows: &Value) -> String {
+    let page =
+        json!({"errcode": 0, "errmsg": "ok", "has_more": false, "enroll_list": rows}).to_string();
+    let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", page.len());
+    format!("http://{}", serve((head + &page).into()).await)
+}
+
+/// Returns the command, which does not request an access token.
+fn with_token(args: &[&str]) -> Command {
+    let mut command = command(EXE, args);
+    command.env_remove("WECOM_CORP_ID").env("WECOM_ACCESS_TOKEN", "T");
+    command
 }

@@ -2,11 +2,11 @@
 
 use std::fs;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use wecom_enroll::simulator::Simulator;
 
-use super::{code, run, stderr};
+use super::{code, finish, run, serve_rows, stderr, with_token};
 use crate::http::{expected, fault, start};
 
 const MARK: &[u8] = b"\xef\xbb\xbf";
@@ -100,4 +100,52 @@ async fn resumed_excel_csv_has_one_mark_and_requires_excel() {
         assert_eq!(ids.collect::<Vec<_>>(), expected(230));
         fs::remove_file(&checkpoint).unwrap();
     }
+}
+
+#[tokio::test]
+async fn column_names_of_csv_are_unique_and_not_empty() {
+    let titles = ["nick_name", "other_answers", "", "Status", "status"];
+    let answers = titles.map(|title| json!({"question_title": title, "answer_content": title}));
+    let url =
+        serve_rows(&json!([{"enroll_id": 1, "nick_name": "A", "answer_list": answers}])).await;
+    for more in ["--format=csv", "--excel"] {
+        let done = finish(with_token(&["export", "M", "-q", "--base-url", &url, more])).await;
+        assert_eq!((code(&done), &*stderr(&done)), (0, ""));
+        let (header, rows) = records(&done.stdout);
+        let cell = |name: &str| &rows[0][header.iter().position(|title| title == name).unwrap()];
+        assert_eq!(header.len(), 9 + titles.len() + 1);
+        assert_eq!((cell("nick_name"), cell("nick_name (2)")), ("A", "nick_name"));
+        assert_eq!((cell("other_answers"), cell("other_answers (2)")), ("", "other_answers"));
+        assert_eq!((cell("question"), cell("status")), ("", "0"));
+        assert_eq!((cell("Status (2)"), cell("status (3)")), ("Status", "status"));
+    }
+}
+
+#[tokio::test]
+async fn texts_that_a_workbook_cannot_hold_are_reported_once() {
+    let long = "😀".repeat(20_000);
+    let answers = json!([{"question_title": "\u{ffff}", "answer_content": long}]);
+    let rows = json!([
+        {"enroll_id": 1, "nick_name": "a\u{fffe}", "answer_list": answers},
+        {"enroll_id": 2, "nick_name": "b\u{1}"},
+        {"enroll_id": 3, "nick_name": "_x0041_\r\n😀", "userid": "\u{85}"},
+    ]);
+    let url = serve_rows(&rows).await;
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("rows.xlsx");
+    let args = ["export", "M", "--base-url", &url, "-o", path.to_str().unwrap()];
+    let done = finish(with_token(&args)).await;
+    let printed = stderr(&done);
+    assert_eq!((code(&done), printed.lines().count()), (0, 2), "{printed}");
+    assert!(
+        printed.starts_with("warning: 4 texts were changed, because an XLSX cell"),
+        "{printed}"
+    );
+    let done = finish(with_token(&[&args[..], &["-q"]].concat())).await;
+    assert_eq!((code(&done), &*stderr(&done)), (0, ""));
+    let done =
+        finish(with_token(&["export", "M", "-q", "--base-url", &url, "--format", "csv"])).await;
+    let (header, rows) = records(&done.stdout);
+    assert_eq!((&header[9], &rows[0][9]), ("\u{ffff}", &*long), "CSV keeps texts whole");
+    assert_eq!((&rows[0][4], &rows[1][4]), ("a\u{fffe}", "b\u{1}"));
 }

@@ -69,7 +69,9 @@ fn notes() -> String {
     format!(
         "JSON Lines have one object per row, with the API's field names and meetingid. CSV and XLSX have one column per \
          scalar field, then one per question of the first page that has rows, then other_answers with the answers to all \
-         other questions as JSON.\n\n\
+         other questions as JSON. If a question has no title, or the name of another column, its column is named like \
+         question or status (2). A cell of XLSX holds at most 32,767 UTF-16 units and no control characters; a warning \
+         reports how many texts were changed.\n\n\
          With --excel, a text that starts like a formula (= + - @) gets an apostrophe before it. A text that would be read \
          as a number or date, such as a phone number or ID, gets a tab, which spreadsheet programs do not show.\n\n\
          A malformed row is reported on standard error, and all other rows are delivered. An export with --checkpoint can \

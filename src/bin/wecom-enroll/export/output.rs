@@ -218,8 +218,13 @@ impl Output {
         let mark = if excel && new { BYTE_ORDER_MARK } else { "" };
         let style = if excel { QuoteStyle::Always } else { QuoteStyle::Necessary };
         let mut csv = WriterBuilder::new().quote_style(style).from_writer(mark.into());
-        let header = new.then(|| Ok(table.header().map(Cell::from).collect()));
-        for cells in header.into_iter().chain(rows.iter().map(|row| table.cells(meeting, row))) {
+        if new {
+            let title = |title: &str| {
+                if excel { protected(title.into()).into_owned() } else { title.to_owned() }
+            };
+            csv.write_record(table.header(title))?;
+        }
+        for cells in rows.iter().map(|row| table.cells(meeting, row)) {
             for cell in cells? {
                 match cell {
                     Cell::Number(number) => csv.write_field(number.to_string())?,

@@ -4,7 +4,11 @@
 //! The questions are those of the first page that has rows. The last column contains the answers to other
 //! questions as JSON, so nothing is lost.
 
-use std::{borrow::Cow, collections::HashMap, io};
+use std::{
+    borrow::Cow,
+    collections::{HashMap, HashSet},
+    io,
+};
 
 use jiff::civil::DateTime;
 use wecom_enroll::{Answer, Enroll};
@@ -25,6 +29,8 @@ const SCALARS: [&str; 9] = [
 /// The index of the column `enroll_time`.
 pub(crate) const TIME: u16 = 2;
 const OTHERS: &str = "other_answers";
+/// The name of the column of a question without a title.
+const UNTITLED: &str = "question";
 
 /// The columns of a CSV file or workbook.
 pub(crate) struct Table {
@@ -68,8 +74,38 @@ impl Table {
         table
     }
 
-    pub(crate) fn header(&self) -> impl Iterator<Item = &str> {
-        SCALARS.into_iter().chain(self.titles.iter().map(String::as_str)).chain([OTHERS])
+    /// Returns the number of columns.
+    pub(crate) fn width(&self) -> usize {
+        SCALARS.len() + self.titles.len() + 1
+    }
+
+    /// Returns the names of the columns, with each title as `written` returns it. No name is empty, and none
+    /// occurs twice, even if case and surrounding white space are ignored: readers find columns by name.
+    pub(crate) fn header(&self, written: impl Fn(&str) -> String) -> Vec<String> {
+        let key = |name: &str| name.trim().to_lowercase();
+        let mut used: HashSet<_> = SCALARS.into_iter().chain([OTHERS]).map(key).collect();
+        let titles: Vec<_> = self.titles.iter().map(|title| written(title)).collect();
+        // Numbers are added only after this, so that they cannot take the name of a later title.
+        let is_name = |title: &String| !title.trim().is_empty() && used.insert(key(title));
+        let are_names: Vec<_> = titles.iter().map(is_name).collect();
+        let mut next_numbers = HashMap::new();
+        let questions = titles.into_iter().zip(are_names).map(|(title, is_name)| {
+            if is_name {
+                return title;
+            }
+            let (name, first) = if title.trim().is_empty() { (UNTITLED, 1) } else { (&*title, 2) };
+            let number = next_numbers.entry(key(name)).or_insert(first);
+            loop {
+                let numbered =
+                    if *number == 1 { name.to_owned() } else { format!("{name} ({number})") };
+                *number += 1;
+                if used.insert(key(&numbered)) {
+                    return numbered;
+                }
+            }
+        });
+        let names = SCALARS.into_iter().map(str::to_owned).chain(questions);
+        names.chain([OTHERS.to_owned()]).collect()
     }
 
     pub(crate) fn cells<'a>(&self, meeting: &'a str, row: &'a Enroll) -> io::Result<Vec<Cell<'a>>> {
@@ -148,7 +184,7 @@ mod tests {
     fn questions_are_columns_and_no_answer_is_lost() {
         let rows = rows();
         let table = Table::of(&rows);
-        assert_eq!(table.header().skip(9).collect::<Vec<_>>(), ["Q1", "Q2", "other_answers"]);
+        assert_eq!(table.header(str::to_owned)[9..], ["Q1", "Q2", "other_answers"]);
         let first = texts(table.cells("M", &rows[0]).unwrap());
         assert_eq!(first, ["M", "7", "", "0", "a,\"b\"", "0", "", "", "", "x; y", "", ""]);
         let second = texts(table.cells("M", &rows[1]).unwrap());
@@ -156,5 +192,30 @@ mod tests {
         assert!(second[11].starts_with('[') && second[11].contains("again"), "{}", second[11]);
         let later = Table::new(Vec::new()).cells("M", &rows[0]).map(texts).unwrap();
         assert!(later[9].contains(r#"["x","y"]"#), "{}", later[9]);
+    }
+
+    #[test]
+    fn column_names_are_unique_and_not_empty() {
+        let names = |titles: &[&str]| {
+            let table = Table::new(titles.iter().copied().map(str::to_owned).collect());
+            let names = table.header(str::to_owned);
+            assert_eq!((names.len(), table.width()), (titles.len() + 10, titles.len() + 10));
+            let keys: HashSet<_> = names.iter().map(|name| name.trim().to_lowercase()).collect();
+            assert!(keys.len() == names.len() && !keys.contains(""), "{names:?}");
+            names[9..names.len() - 1].to_vec()
+        };
+        assert_eq!(names(&["nick_name", "other_answers"]), ["nick_name (2)", "other_answers (2)"]);
+        assert_eq!(names(&["", " ", "\n"]), ["question", "question (2)", "question (3)"]);
+        assert_eq!(names(&["", "Question"]), ["question (2)", "Question"]);
+        assert_eq!(names(&["STATUS", "status "]), ["STATUS (2)", "status  (3)"]);
+        assert_eq!(names(&["status", "status (2)"]), ["status (3)", "status (2)"]);
+        assert_eq!(names(&["Straße", "straße", "other"]), ["Straße", "straße (2)", "other"]);
+        let many: Vec<_> = (1..2000).map(|spaces| " ".repeat(spaces)).collect();
+        let many: Vec<_> = many.iter().map(String::as_str).collect();
+        assert_eq!(names(&many)[1998], "question (1999)");
+        // What is written may be the same for different titles.
+        let table = Table::new(vec!["a\0".to_owned(), "a\u{1}".to_owned()]);
+        let written = table.header(|title| title.replace(char::is_control, "?"));
+        assert_eq!(written[9..11], ["a?", "a? (2)"]);
     }
 }
