@@ -18,14 +18,14 @@ mod summary;
 mod ui;
 mod values;
 
-use std::process::ExitCode;
+use std::{io::Write, process::ExitCode};
 
 use clap::{ArgAction, CommandFactory, Parser, Subcommand};
 use tokio::runtime::Builder;
 
 use crate::{
     exit::{Stop, exit_codes},
-    ui::{lang::Lang, logging::start_logging, screen::Screen},
+    ui::{lang::Lang, logging::start_logging, screen::Screen, stdout::print, text::escaped},
 };
 
 /// Streams the enrollment lists of WeCom (企业微信) webinars and meetings, one row at a time
@@ -62,10 +62,15 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    let lang = cli.lang.unwrap_or_else(Lang::from_environment);
     let screen = Screen::new();
-    let code = run(cli, lang, &screen).unwrap_or_else(|stop| {
+    let (lang, outcome) = match Cli::try_parse() {
+        Ok(cli) => {
+            let lang = cli.lang.unwrap_or_else(Lang::from_environment);
+            (lang, run(cli, lang, &screen))
+        }
+        Err(error) => (Lang::En, explain(&error, screen.clone())),
+    };
+    let code = outcome.unwrap_or_else(|stop| {
         screen.clear();
         if let Some(message) = stop.message(lang) {
             screen.print_line(&format!("error: {message}"));
@@ -73,6 +78,19 @@ fn main() -> ExitCode {
         stop.code()
     });
     ExitCode::from(code)
+}
+
+/// Prints a help text or a usage error. Returns its exit code. `clap` itself would stop in the middle of the
+/// text if the output does not block.
+fn explain(error: &clap::Error, mut screen: Screen) -> Result<u8, Stop> {
+    let text = error.render().to_string();
+    if error.use_stderr() {
+        // A failure is ignored, as everywhere on standard error. The text repeats arguments.
+        let _ = screen.write_all(escaped(&text).as_bytes());
+    } else {
+        print(text.as_bytes())?;
+    }
+    Ok(u8::try_from(error.exit_code()).unwrap_or(2))
 }
 
 fn run(cli: Cli, lang: Lang, screen: &Screen) -> Result<u8, Stop> {

@@ -286,6 +286,15 @@ async fn meeting_id_with_a_line_end_is_refused_and_not_sent() {
 }
 
 #[tokio::test]
+async fn usage_error_shows_control_characters_of_arguments() {
+    let done = run(&["export", "--\u{1b}[2J\u{9b}\u{202e}\r"]).await;
+    let printed = stderr(&done);
+    assert_eq!(code(&done), 2);
+    assert!(printed.contains(r"--\u001b[2J\u009b\u202e\u000d"), "{printed:?}");
+    assert!(printed.lines().all(|line| !line.contains(char::is_control)), "{printed:?}");
+}
+
+#[tokio::test]
 async fn retry_after_and_complete_checkpoint_are_reported() {
     let sim = start(Simulator::builder().fault(fault("status=429;retry-after=7200"))).await;
     let done = run(&["export", "--base-url", &sim.base_url(), "M"]).await;

@@ -5,6 +5,7 @@ mod doctor;
 mod export;
 mod messages;
 mod spreadsheets;
+mod stdout;
 mod summary;
 mod terminal;
 

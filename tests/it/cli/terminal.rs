@@ -2,9 +2,10 @@
 
 use std::process::Output;
 
+use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use super::{EXE, LIMIT, code, command, finish, ids, run, stderr};
+use super::{EXE, LIMIT, code, command, finish, ids, run, serve_rows, stderr, with_token};
 use crate::http::expected;
 
 /// Runs a shell command in a terminal that receives both its output and its errors. Returns `None`, and
@@ -33,6 +34,33 @@ async fn progress_bar_is_shown_only_if_rows_go_elsewhere() {
     assert!(seen.contains("rows/s") && seen.contains("quota: 1 s"), "{seen:?}");
     let Some(seen) = in_a_terminal(&format!("{line} -q -o /dev/null")).await else { return };
     assert_eq!(seen, "");
+}
+
+#[tokio::test]
+async fn control_characters_are_shown_on_a_terminal_only() {
+    let odd = "a\u{1b}]0;x\u{7}\u{9b}2J\u{7f}\r\u{85}\u{202e}b\tc";
+    let url = serve_rows(&json!([{"enroll_id": 1, "nick_name": odd}])).await;
+    let json = |line: &str| serde_json::from_str::<Value>(line).unwrap()["nick_name"].clone();
+    for more in ["", "-o /dev/tty", "--format csv", "--excel"] {
+        let args = format!("export M -q --base-url {url} {more}");
+        if more != "-o /dev/tty" {
+            let done = finish(with_token(&args.split_whitespace().collect::<Vec<_>>())).await;
+            let exact = String::from_utf8(done.stdout).unwrap();
+            match more {
+                "" => assert!(json(&exact) == odd && exact.contains('\u{9b}'), "{exact:?}"),
+                _ => assert!(exact.contains(odd), "{exact:?}"),
+            }
+        }
+        let line = format!(r#"unset WECOM_CORP_ID; WECOM_ACCESS_TOKEN=T "$EXE" {args}"#);
+        let Some(seen) = in_a_terminal(&line).await else { return };
+        let seen = seen.replace("\r\n", "\n");
+        let affects = |c: char| (c.is_control() && c != '\n' && c != '\t') || c == '\u{202e}';
+        assert!(!seen.contains(affects), "{more}: {seen:?}");
+        assert!(seen.contains(r"a\u001b]0;x\u0007\u009b2J\u007f"), "{seen:?}");
+        if seen.starts_with('{') {
+            assert_eq!(json(&seen), odd);
+        }
+    }
 }
 
 #[tokio::test]

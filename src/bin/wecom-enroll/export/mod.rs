@@ -73,7 +73,9 @@ fn notes() -> String {
          question or status (2). A cell of XLSX holds at most 32,767 UTF-16 units and no control characters; a warning \
          reports how many texts were changed.\n\n\
          With --excel, a text that starts like a formula (= + - @) gets an apostrophe before it. A text that would be read \
-         as a number or date, such as a phone number or ID, gets a tab, which spreadsheet programs do not show.\n\n\
+         as a number, amount, date or time, such as a phone number or ID, gets a tab, which spreadsheet programs do not \
+         show.\n\n\
+         On a terminal, control characters are written like \\u001b. Files and pipes receive the exact text.\n\n\
          A malformed row is reported on standard error, and all other rows are delivered. An export with --checkpoint can \
          be killed at any moment; if you run it again with the same arguments, the output contains every row exactly \
          once.\n\n\

@@ -23,6 +23,7 @@ use crate::{
         table::{Cell, Table},
         workbook::Book,
     },
+    ui::{stdout::Blocking, text::escaped},
 };
 
 /// The output of an export.
@@ -41,9 +42,9 @@ pub(crate) struct Output {
 }
 
 enum Target {
-    Stdout,
+    Stdout(Blocking<io::Stdout>),
     /// A device or pipe, which can neither be locked nor truncated.
-    Device(File),
+    Device(Blocking<File>),
     File(File),
 }
 
@@ -59,9 +60,10 @@ impl Output {
             _ => Stop::Failed(format!("cannot open the output {name}: {e}")),
         };
         let target = if path == Path::new("-") {
-            Target::Stdout
+            Target::Stdout(Blocking(io::stdout()))
         } else if fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
-            Target::Device(OpenOptions::new().write(true).open(path).map_err(cannot)?)
+            let device = OpenOptions::new().write(true).open(path).map_err(cannot)?;
+            Target::Device(Blocking(device))
         } else {
             let mut options = OpenOptions::new();
             let file = options.read(true).write(true).create(!resumed).truncate(false).open(path);
@@ -86,7 +88,11 @@ impl Output {
 
     /// Returns whether the rows are written to a terminal.
     pub(crate) fn is_terminal(&self) -> bool {
-        matches!(self.target, Target::Stdout) && io::stdout().is_terminal()
+        match &self.target {
+            Target::Stdout(Blocking(stdout)) => stdout.is_terminal(),
+            Target::Device(Blocking(device)) => device.is_terminal(),
+            Target::File(_) => false,
+        }
     }
 
     /// Returns whether the next rows determine the columns.
@@ -184,13 +190,20 @@ impl Output {
     fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.truncate()?;
         self.length += bytes.len() as u64;
+        // A terminal would obey the control characters of a nickname.
+        let shown;
+        let bytes = if self.is_terminal() {
+            shown = escaped(&String::from_utf8_lossy(bytes));
+            shown.as_bytes()
+        } else {
+            bytes
+        };
         match &mut self.target {
-            Target::Stdout => {
-                let mut out = io::stdout().lock();
+            Target::Stdout(out) => {
                 out.write_all(bytes)?;
                 out.flush()
             }
-            Target::Device(file) => file.write_all(bytes),
+            Target::Device(device) => device.write_all(bytes),
             Target::File(file) => {
                 self.crc.update(bytes);
                 file.write_all(bytes)
@@ -203,7 +216,7 @@ impl Output {
             return Stop::ClosedPipe;
         }
         let name = match self.target {
-            Target::Stdout => "standard output".into(),
+            Target::Stdout(_) => "standard output".into(),
             _ => self.path.to_string_lossy(),
         };
         Stop::Failed(format!(

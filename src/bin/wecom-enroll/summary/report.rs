@@ -10,7 +10,7 @@ use crate::{
         chart::{Line, bars, fitted},
         counts::{Bounded, Counts, Question},
     },
-    ui::text::{affects_terminal, counted, sanitized},
+    ui::text::{counted, escaped, sanitized},
 };
 
 /// The number of companies that are listed.
@@ -116,10 +116,7 @@ impl<'a> Report<'a> {
     /// Returns the report as one line of JSON, without characters that affect a terminal.
     pub(crate) fn json(&self) -> serde_json::Result<String> {
         // serde_json escapes only ASCII control characters. All others are within strings.
-        let escaped = |c| {
-            if affects_terminal(c) { format!("\\u{:04x}", u32::from(c)) } else { c.to_string() }
-        };
-        Ok(serde_json::to_string(self)?.chars().map(escaped).collect::<String>() + "\n")
+        Ok(escaped(&serde_json::to_string(self)?) + "\n")
     }
 
     /// Returns the report as text with at most `width` columns.
@@ -259,6 +256,7 @@ impl<'a> Choices<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ui::text::affects_terminal;
     use serde_json::{Value, json};
 
     fn report(rows: &[Value], check: impl Fn(&str, &str, Value)) {

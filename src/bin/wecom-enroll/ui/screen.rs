@@ -8,7 +8,7 @@ use std::io::{self, Write};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tracing_subscriber::fmt::MakeWriter;
 
-use crate::ui::{tally::Tally, text::sanitized};
+use crate::ui::{stdout::Blocking, tally::Tally, text::sanitized};
 
 /// Standard error. Cheap to clone: clones share the progress bar.
 #[derive(Clone)]
@@ -59,7 +59,7 @@ impl Screen {
     }
 
     fn print(&self, bytes: &[u8]) {
-        self.0.suspend(|| drop(io::stderr().write_all(bytes)));
+        self.0.suspend(|| drop(Blocking(io::stderr()).write_all(bytes)));
     }
 }
 

@@ -13,6 +13,19 @@ pub(crate) fn sanitized(text: &str) -> String {
     text.replace(affects_terminal, " ")
 }
 
+/// Replaces everything that could affect a terminal, except for line ends and tabs, with escape sequences like
+/// `\u009b`, which mean the same in JSON.
+pub(crate) fn escaped(text: &str) -> String {
+    let escape = |c| {
+        if affects_terminal(c) && !matches!(c, '\n' | '\t') {
+            format!("\\u{:04x}", u32::from(c))
+        } else {
+            c.to_string()
+        }
+    };
+    text.chars().map(escape).collect()
+}
+
 /// Returns whether the character is a control character, ends a line, or changes the direction of text.
 pub(crate) fn affects_terminal(c: char) -> bool {
     c.is_control()
