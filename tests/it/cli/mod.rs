@@ -3,6 +3,7 @@
 mod checkpoint;
 mod doctor;
 mod export;
+mod files;
 mod messages;
 mod spreadsheets;
 mod stdout;

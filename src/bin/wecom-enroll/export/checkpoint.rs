@@ -5,8 +5,7 @@
 //! moment, the output is therefore at least as long as the checkpoint records. Resuming cuts off the rest.
 
 use std::{
-    ffi::OsString,
-    fs::{self, File},
+    fs,
     io::{self, ErrorKind, Write},
     path::{Path, PathBuf},
 };
@@ -16,7 +15,10 @@ use serde_json::Value;
 use tokio::task::spawn_blocking;
 use wecom_enroll::{Checkpoint, Query};
 
-use crate::exit::Stop;
+use crate::{
+    exit::Stop,
+    export::files::{follow_links, parent, sync_parent, temporary_name, unless_refused},
+};
 
 /// The version that is written. Other versions are refused.
 const VERSION: u32 = 1;
@@ -72,11 +74,20 @@ impl Saved {
 }
 
 /// The file that a checkpoint is kept in.
-pub(crate) struct CheckpointFile(PathBuf);
+pub(crate) struct CheckpointFile {
+    /// The path that the user gave, for messages.
+    name: PathBuf,
+    /// The file that is replaced. Replacing a symbolic link instead would leave the file that it leads to as
+    /// it was.
+    path: PathBuf,
+}
 
 impl CheckpointFile {
-    pub(crate) fn new(path: &Path) -> Self {
-        Self(path.to_owned())
+    pub(crate) fn new(name: &Path) -> Result<Self, Stop> {
+        let path = follow_links(name).map_err(|e| {
+            Stop::Failed(format!("cannot find the checkpoint {}: {e}", name.display()))
+        })?;
+        Ok(Self { name: name.to_owned(), path })
     }
 
     /// Reads the checkpoint, if there is one. Refuses it if it belongs to other arguments or queries.
@@ -85,11 +96,11 @@ impl CheckpointFile {
         wanted: &Arguments,
         queries: &[Query],
     ) -> Result<Option<Saved>, Stop> {
-        let name = self.0.display();
+        let name = self.name.display();
         let unusable = |why: &str| {
             Stop::Failed(format!("the checkpoint {name} cannot be used: {why}{START_AGAIN}"))
         };
-        let json = match fs::read(&self.0) {
+        let json = match fs::read(&self.path) {
             Ok(json) => json,
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
             Err(e) => return Err(Stop::Failed(format!("cannot read the checkpoint {name}: {e}"))),
@@ -122,11 +133,11 @@ impl CheckpointFile {
             Stop::Failed(format!(
                 "cannot write the checkpoint {}: {e}; an earlier checkpoint, if any, is still valid: correct the \
                  problem and run the same command again",
-                self.0.display()
+                self.name.display()
             ))
         };
         let json = serde_json::to_vec(saved).map_err(|e| failed(e.into()))?;
-        let path = self.0.clone();
+        let path = self.path.clone();
         let replaced = spawn_blocking(move || replace(&path, &json)).await;
         replaced.unwrap_or_else(|e| Err(io::Error::other(e))).map_err(failed)
     }
@@ -134,15 +145,12 @@ impl CheckpointFile {
 
 /// Replaces the file atomically with one that only its owner can read.
 fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let name = path.file_name().ok_or(ErrorKind::InvalidInput)?;
-    let mut new = OsString::from(".");
-    new.push(name);
-    new.push(".new");
-    // The name is always the same, so that killed processes leave at most one file.
-    let _ = fs::remove_file(parent(path).join(&new));
-    let mut file = tempfile::Builder::new().prefix(&new).rand_bytes(0).tempfile_in(parent(path))?;
+    let (name, directory) = (temporary_name(path).ok_or(ErrorKind::InvalidInput)?, parent(path));
+    // Left by a killed process.
+    let _ = fs::remove_file(directory.join(&name));
+    let mut file = tempfile::Builder::new().prefix(&name).rand_bytes(0).tempfile_in(directory)?;
     file.write_all(bytes)?;
-    file.as_file().sync_all()?;
+    unless_refused(file.as_file().sync_all(), path)?;
     file.persist(path)?;
     sync_parent(path)
 }
@@ -161,14 +169,4 @@ impl Arguments {
         let (name, own, wanted) = values.into_iter().find(|(_, own, wanted)| own != wanted)?;
         Some(format!("its {name} {own}, not {wanted}"))
     }
-}
-
-/// Returns the directory of `path`.
-pub(crate) fn parent(path: &Path) -> &Path {
-    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
-}
-
-/// Writes the directory entry of `path` to disk. Only Unix can open a directory for that.
-pub(crate) fn sync_parent(path: &Path) -> io::Result<()> {
-    if cfg!(unix) { File::open(parent(path))?.sync_all() } else { Ok(()) }
 }

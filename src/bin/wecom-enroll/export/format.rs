@@ -1,6 +1,6 @@
 //! [`Format`]: the format of the output.
 
-use std::{ffi::OsStr, fmt, path::Path};
+use std::{fmt, path::Path};
 
 use clap::ValueEnum;
 
@@ -13,13 +13,19 @@ pub(crate) enum Format {
 }
 
 impl Format {
-    /// Returns the format of the extension of the path.
-    pub(crate) fn from_extension(path: &Path) -> Option<Self> {
-        match path.extension().and_then(OsStr::to_str)?.to_ascii_lowercase().as_str() {
-            "jsonl" | "json" | "ndjson" => Some(Self::Jsonl),
-            "csv" => Some(Self::Csv),
-            "xlsx" => Some(Self::Xlsx),
-            _ => None,
+    /// Returns the format of the extension of the path, or `None` if it has no extension.
+    ///
+    /// # Errors
+    ///
+    /// Returns the extension if no format has it.
+    pub(crate) fn from_extension(path: &Path) -> Result<Option<Self>, String> {
+        let extension = path.extension().unwrap_or_default().to_string_lossy();
+        match extension.to_ascii_lowercase().as_str() {
+            "" => Ok(None),
+            "jsonl" | "json" | "ndjson" => Ok(Some(Self::Jsonl)),
+            "csv" => Ok(Some(Self::Csv)),
+            "xlsx" => Ok(Some(Self::Xlsx)),
+            _ => Err(extension.into_owned()),
         }
     }
 }

@@ -10,6 +10,7 @@
 
 mod checkpoint;
 mod excel;
+mod files;
 mod format;
 mod output;
 mod table;
@@ -31,7 +32,8 @@ use crate::{
     connect::{CREDENTIALS, Connection, DURATIONS},
     exit::{Stop, exit_codes},
     export::{
-        checkpoint::{Arguments, CheckpointFile, Saved, parent},
+        checkpoint::{Arguments, CheckpointFile, Saved},
+        files::{follow_links, is_same_file, parent, temporary_name},
         format::{Format, Style},
         output::Output,
     },
@@ -47,7 +49,7 @@ use crate::{
 pub(crate) struct Args {
     #[command(flatten)]
     meetings: Meetings,
-    /// Output format [default: by the extension of the output, else jsonl]
+    /// Output format [default: by the extension of the output, or jsonl if it has none]
     #[arg(long, value_enum)]
     format: Option<Format>,
     /// CSV for spreadsheet programs: with a byte-order mark, formulas made harmless, and digits kept as
@@ -87,7 +89,18 @@ fn notes() -> String {
 impl Args {
     fn style(&self) -> Result<Style, Stop> {
         let excel = self.excel;
-        match self.format.or_else(|| Format::from_extension(&self.output)) {
+        let by_extension = match Format::from_extension(&self.output) {
+            Ok(format) => format,
+            // The format does not depend on the extension.
+            Err(_) if self.format.is_some() || excel || !self.has_file() => None,
+            Err(extension) => {
+                return Err(Stop::Usage(format!(
+                    "the extension .{extension} of the output is not one of .jsonl, .ndjson, .json, .csv and .xlsx: \
+                     set the format with --format"
+                )));
+            }
+        };
+        match self.format.or(by_extension) {
             None if excel => Ok(Style { format: Format::Csv, excel }),
             Some(Format::Jsonl | Format::Xlsx) if excel => {
                 Err(Stop::Usage("--excel requires csv: remove --excel, or use --format csv".into()))
@@ -111,10 +124,15 @@ impl Args {
         }
     }
 
+    /// Returns whether the output is a file, and not standard output, a device or a pipe.
+    fn has_file(&self) -> bool {
+        let to_stdout = self.output == Path::new("-");
+        !to_stdout && self.output.metadata().map_or(true, |m| m.is_file())
+    }
+
     /// Checks what can be checked before anything is opened or sent.
     fn check(&self, format: Format) -> Result<(), Stop> {
-        let to_stdout = self.output == Path::new("-");
-        let is_file = !to_stdout && self.output.metadata().map_or(true, |m| m.is_file());
+        let is_file = self.has_file();
         let problem = match &self.checkpoint {
             None if format == Format::Xlsx && !is_file => {
                 "--format xlsx requires a file: set it with --output"
@@ -128,21 +146,22 @@ impl Args {
             Some(path) if is_same_file(path, &self.output) => {
                 "--checkpoint and --output are the same file"
             }
+            Some(path) if is_temporary_file(path, &self.output) => {
+                "--output is the temporary file of --checkpoint: rename one of them"
+            }
             None | Some(_) => return Ok(()),
         };
         Err(Stop::Usage(problem.into()))
     }
 }
 
-/// Returns whether both paths lead to the same file, even if it does not exist yet.
-fn is_same_file(a: &Path, b: &Path) -> bool {
-    without_links(a).is_some_and(|a| Some(a) == without_links(b))
-}
-
-/// Returns the path without symbolic links, unless its directory is missing.
-fn without_links(path: &Path) -> Option<PathBuf> {
-    let in_parent = || Some(parent(path).canonicalize().ok()?.join(path.file_name()?));
-    path.canonicalize().ok().or_else(in_parent)
+/// Returns whether the output is the file through which the checkpoint is replaced, which would delete it.
+fn is_temporary_file(checkpoint: &Path, output: &Path) -> bool {
+    let temporary = follow_links(checkpoint).ok().and_then(|path| {
+        let name = temporary_name(&path)?;
+        Some(parent(&path).join(name))
+    });
+    temporary.is_some_and(|temporary| is_same_file(&temporary, output))
 }
 
 pub(crate) async fn run(
@@ -157,7 +176,7 @@ pub(crate) async fn run(
     let total = args.meetings.total_rows(args.connection.demo);
     let Meetings { read_ahead, concurrency, .. } = args.meetings;
     let arguments = args.arguments(style);
-    let file = args.checkpoint.as_deref().map(CheckpointFile::new);
+    let file = args.checkpoint.as_deref().map(CheckpointFile::new).transpose()?;
     // Reads the checkpoint before the output is locked. If another run is still writing both files,
     // `Output::open` fails below.
     let earlier = file.as_ref().map(|file| file.read(&arguments, &queries)).transpose()?.flatten();

@@ -11,14 +11,14 @@ use std::{
 
 use crc32fast::Hasher;
 use csv::{QuoteStyle, WriterBuilder};
-use fs4::{FileExt, TryLockError};
 use wecom_enroll::Enroll;
 
 use crate::{
     exit::Stop,
     export::{
-        checkpoint::{Extent, sync_parent},
+        checkpoint::Extent,
         excel::{BYTE_ORDER_MARK, protected},
+        files::{follow_links, lock, sync_parent, unless_refused},
         format::{Format, Style},
         table::{Cell, Table},
         workbook::Book,
@@ -68,14 +68,11 @@ impl Output {
             let mut options = OpenOptions::new();
             let file = options.read(true).write(true).create(!resumed).truncate(false).open(path);
             let file = file.map_err(cannot)?;
-            match FileExt::try_lock(&file) {
-                Ok(()) => Target::File(file),
-                Err(TryLockError::Error(e)) => return Err(cannot(e)),
-                Err(TryLockError::WouldBlock) => {
-                    let text = format!("another process is writing to the output {name}");
-                    return Err(Stop::Failed(text));
-                }
+            if !lock(&file, path).map_err(cannot)? {
+                let text = format!("another process is writing to the output {name}");
+                return Err(Stop::Failed(text));
             }
+            Target::File(file)
         };
         let (length, crc) = (0, Hasher::new());
         let (path, book) = (path.to_owned(), Book::default());
@@ -107,7 +104,7 @@ impl Output {
             Target::File(file) if self.stale => {
                 file.set_len(0)?;
                 self.stale = false;
-                sync_parent(&self.path)
+                sync_parent(&follow_links(&self.path)?)
             }
             _ => Ok(()),
         }
@@ -172,7 +169,7 @@ impl Output {
     /// Writes everything to disk, and returns what the output contains.
     pub(crate) fn sync(&mut self) -> Result<Extent, Stop> {
         if let Target::File(file) = &self.target {
-            file.sync_data().map_err(|e| self.failed(&e))?;
+            unless_refused(file.sync_data(), &self.path).map_err(|e| self.failed(&e))?;
         }
         let columns = self.table.as_ref().map(|table| table.titles.clone());
         Ok(Extent { length: self.length, crc32: self.crc.clone().finalize(), columns })
