@@ -54,6 +54,7 @@ async fn usage_error_exits_with_2_and_sends_nothing() {
     assert!(!files.output.exists() && !files.checkpoint.exists());
 }
 
+#[cfg(unix)]
 #[tokio::test]
 async fn interrupted_simulator_exits_with_the_code_of_the_signal() {
     for (name, wanted) in [("-INT", 130), ("-TERM", 143)] {
@@ -224,10 +225,36 @@ async fn secrets_are_not_logged_at_any_level() {
     let (files, _sim) = half_done(Simulator::builder()).await;
     let saved: Value = serde_json::from_slice(&fs::read(&files.checkpoint).unwrap()).unwrap();
     assert_eq!(saved["length"], json!(fs::metadata(&files.output).unwrap().len()));
-    let mode = std::os::unix::fs::PermissionsExt::mode(
-        &fs::metadata(&files.checkpoint).unwrap().permissions(),
-    );
-    assert_eq!(mode & 0o777, 0o600);
+    #[cfg(unix)]
+    {
+        let metadata = fs::metadata(&files.checkpoint).unwrap();
+        let mode = std::os::unix::fs::PermissionsExt::mode(&metadata.permissions());
+        assert_eq!(mode & 0o777, 0o600);
+    }
+}
+
+#[tokio::test]
+async fn rust_log_sets_the_level_of_each_target() {
+    for (log, is_logged) in [
+        ("wecom_enroll=debug", true),
+        ("warn, wecom_enroll::stream=debug,", true),
+        ("debug,wecom_enroll=warn", false),
+        ("wecom_enroll::call=debug", false),
+        ("off", false),
+    ] {
+        let mut export = command(EXE, &["export", "--demo", "1", "-vvv"]);
+        export.env("RUST_LOG", log);
+        let done = finish(export).await;
+        assert_eq!(code(&done), 0, "{}", stderr(&done));
+        assert_eq!(stderr(&done).contains("page fetched"), is_logged, "{log}: {}", stderr(&done));
+    }
+    for invalid in ["wecom_enroll=loud", "a=b=c", "wecom_enroll[enrolls]=debug", "[{rows}]=debug"] {
+        let mut export = command(EXE, &["export", "--demo", "1"]);
+        export.env("RUST_LOG", invalid);
+        let done = finish(export).await;
+        assert_eq!(code(&done), 2, "{invalid}");
+        assert!(stderr(&done).contains("invalid RUST_LOG: "), "{}", stderr(&done));
+    }
 }
 
 #[tokio::test]

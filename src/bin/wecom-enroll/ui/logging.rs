@@ -7,7 +7,10 @@ use std::{
 
 use tracing::{Level, Metadata};
 use tracing_subscriber::{
-    EnvFilter, filter::filter_fn, fmt, layer::SubscriberExt, util::SubscriberInitExt,
+    filter::{ParseError, Targets, filter_fn},
+    fmt,
+    layer::SubscriberExt,
+    util::SubscriberInitExt,
 };
 
 use crate::{
@@ -28,8 +31,8 @@ pub(crate) fn start_logging(verbose: u8, quiet: bool, screen: &Screen) -> Result
     let directives = variable("RUST_LOG");
     let warnings = (verbose == 0 && directives.is_none()).then(|| Warnings(screen.clone()));
     let directives = directives.unwrap_or_else(|| format!("warn,wecom_enroll={level}"));
-    let filter = EnvFilter::try_new(directives)
-        .map_err(|e| Stop::Usage(format!("invalid RUST_LOG: {e}")))?;
+    let filter =
+        parse_filter(&directives).map_err(|why| Stop::Usage(format!("invalid RUST_LOG: {why}")))?;
     let events = fmt::layer()
         .with_writer(screen.clone())
         .with_ansi(io::stderr().is_terminal() && variable("NO_COLOR").is_none())
@@ -42,6 +45,16 @@ pub(crate) fn start_logging(verbose: u8, quiet: bool, screen: &Screen) -> Result
         .with(events)
         .try_init()
         .map_err(|e| Stop::Failed(format!("cannot start logging: {e}")))
+}
+
+/// Parses a filter such as `warn,wecom_enroll=debug`. `EnvFilter` also knows filters for single spans, which
+/// need a regular expression engine.
+fn parse_filter(directives: &str) -> Result<Targets, String> {
+    if directives.contains('[') {
+        return Err("filters for spans are not supported; use TARGET=LEVEL".to_owned());
+    }
+    let directives = directives.split(',').map(str::trim).filter(|text| !text.is_empty());
+    directives.collect::<Vec<_>>().join(",").parse().map_err(|e: ParseError| e.to_string())
 }
 
 /// Debug events of the HTTP libraries can contain the URL of a request, which contains the access token.
