@@ -37,8 +37,8 @@
 //! # Guarantees
 //!
 //! - **Every row once, in order**, or an error that carries the [`Checkpoint`] to resume from. An empty page
-//!   does not end a list, a repeated or missing cursor is an error, and a malformed row does not affect other
-//!   rows. If a page changes between two runs, its rows may repeat; none is lost.
+//!   does not end a list, a repeated page and a repeated or missing cursor are errors, and a malformed row
+//!   does not affect other rows. If a page changes between two runs, its rows may repeat; none is lost.
 //! - **Within the rate limits**: no sliding window has more calls than the quota, for all clones of a client,
 //!   retries included; with the feature `redis`, for all processes that share a Redis.
 //! - **Cancel safe**: dropping a pending `next()` loses nothing; dropping a stream cancels its request.

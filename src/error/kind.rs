@@ -17,7 +17,8 @@ pub enum ErrorKind {
     Api,
     /// No access token could be obtained.
     Token,
-    /// The server's cursor cannot be followed: it is missing, or it was already followed.
+    /// The server's pages cannot be followed: a cursor is missing or was already followed, or a page has the
+    /// rows of an earlier one.
     Cursor,
     /// One row is malformed. This is the only kind after which a stream continues.
     Row,

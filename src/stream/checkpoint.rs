@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     error::{Error, Result},
-    wire::{Cursor, Page, Query},
+    wire::{self, Cursor, MAX_ROWS, Page, Query},
 };
 
 /// The version that is written. Other versions are refused.
@@ -15,8 +15,9 @@ const VERSION: u32 = 1;
 
 /// A position in a list: the query, and the position of the first row that was not yielded.
 ///
-/// A checkpoint implements `Serialize` and `Deserialize`. Its JSON is small. **It contains the server's
-/// cursor, so store it like a secret** (for example in a file with mode 0600).
+/// A checkpoint implements `Serialize` and `Deserialize`, for JSON and any other format of serde, even one
+/// without the names of fields. It is small. **It contains the server's cursor, so store it like a secret**
+/// (for example in a file with mode 0600).
 ///
 /// If the page has not changed, the stream resumes at exactly the next row. If a row was inserted into the
 /// page or removed from it before the position, the whole page is yielded again: no row is lost, but rows of
@@ -25,7 +26,8 @@ const VERSION: u32 = 1;
 ///
 /// # Errors
 ///
-/// Deserializing fails if the data is damaged, has another version, or contains an invalid query.
+/// Deserializing fails if the data is damaged, has another version, or contains an invalid query or a
+/// position that no stream can have, such as page 2 without a cursor.
 ///
 /// ```
 /// use wecom_enroll::{Checkpoint, Client, Query};
@@ -42,6 +44,7 @@ const VERSION: u32 = 1;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Unchecked")]
 pub struct Checkpoint {
+    #[serde(with = "wire::integer")]
     version: u32,
     query: Query,
     position: Position,
@@ -50,6 +53,7 @@ pub struct Checkpoint {
 /// A deserialized checkpoint that is not validated yet.
 #[derive(Deserialize)]
 struct Unchecked {
+    #[serde(with = "wire::integer")]
     version: u32,
     query: Query,
     position: Position,
@@ -67,20 +71,26 @@ pub(super) enum Position {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct PagePosition {
     /// The number of the page, starting with 1.
+    #[serde(with = "wire::integer")]
     pub(super) page: u64,
-    /// The cursor that the page is requested with.
+    /// The cursor that the page is requested with. Only page 1 has none.
     pub(super) cursor: Option<Cursor>,
     /// How many rows of the page were yielded.
+    #[serde(with = "wire::integer")]
     pub(super) rows: usize,
     /// The hash of the ids of these rows, to detect whether the page has changed. It covers all of them,
     /// because an insertion and a removal can cancel each other out. A hash keeps personal data out of
     /// checkpoints.
-    pub(super) row_id_hash: u64,
-    /// The hash of this page's `next_cursor` if it cannot be followed, so that a resumed stream refuses it
-    /// again.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) refused: Option<u64>,
+    pub(super) row_id_hash: Hash,
+    /// What a resumed stream must refuse: the rows of the page before this one, this page's rows if they are
+    /// those of an earlier page, or its `next_cursor` if that cannot be followed.
+    pub(super) refused: Option<Hash>,
 }
+
+/// A hash of texts. It is written as text, because 64 bits do not fit into the integers of TOML and JavaScript.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub(super) struct Hash(u64);
 
 impl Checkpoint {
     pub(super) fn new(query: Query, position: Position) -> Self {
@@ -89,7 +99,7 @@ impl Checkpoint {
 
     /// Creates the checkpoint before the first row.
     pub(crate) fn start(query: Query) -> Self {
-        Self::new(query, Position::Page(PagePosition::start_of(1, None)))
+        Self::new(query, Position::Page(PagePosition::start_of(1, None, None)))
     }
 
     pub(super) fn into_parts(self) -> (Query, Position) {
@@ -135,6 +145,9 @@ impl TryFrom<Unchecked> for Checkpoint {
             )));
         }
         query.validate()?;
+        if let Position::Page(position) = &position {
+            position.validate()?;
+        }
         Ok(Self { version, query, position })
     }
 }
@@ -158,8 +171,29 @@ impl Error {
 
 impl PagePosition {
     /// Creates the position before the first row of a page.
-    pub(super) fn start_of(page: u64, cursor: Option<Cursor>) -> Self {
-        Self { page, cursor, rows: 0, row_id_hash: hash([]), refused: None }
+    pub(super) fn start_of(page: u64, cursor: Option<Cursor>, refused: Option<Hash>) -> Self {
+        Self { page, cursor, rows: 0, row_id_hash: hash([]), refused }
+    }
+
+    /// Checks that a stream can have this position.
+    fn validate(&self) -> Result<()> {
+        let cursor = self.cursor.as_ref().map(Cursor::as_str);
+        let problem = match (self.page, cursor) {
+            (0, _) => "it is on page 0",
+            (1, Some(_)) => "it is on page 1, but has a cursor",
+            (2.., None | Some("")) => "it is not on page 1, but has no cursor",
+            _ if self.page == 1 && self.refused.is_some() => {
+                "it is on page 1, but refuses rows or a cursor of an earlier page"
+            }
+            _ if self.rows > MAX_ROWS => "no page has as many rows as it counts",
+            _ if self.rows == 0 && self.row_id_hash != hash([]) => {
+                "it counts no rows, but has a hash of their ids"
+            }
+            _ => return Ok(()),
+        };
+        Err(Error::checkpoint_refused(format!(
+            "the checkpoint is damaged: {problem}; delete it to start from scratch"
+        )))
     }
 
     /// Returns how many rows of `page`, which was fetched for this position, were already yielded. Returns 0
@@ -171,11 +205,29 @@ impl PagePosition {
 }
 
 /// Hashes these texts and their boundaries. The result must be stable, because checkpoints contain it.
-pub(super) fn hash<'a>(texts: impl IntoIterator<Item = &'a str>) -> u64 {
+pub(super) fn hash<'a>(texts: impl IntoIterator<Item = &'a str>) -> Hash {
     let mut hasher = FnvHasher::default();
     for text in texts {
         hasher.write(text.as_bytes());
         hasher.write_u8(0xff);
     }
-    hasher.finish()
+    Hash(hasher.finish())
+}
+
+impl From<Hash> for String {
+    fn from(Hash(hash): Hash) -> Self {
+        format!("{hash:016x}")
+    }
+}
+
+impl TryFrom<String> for Hash {
+    type Error = Error;
+
+    fn try_from(text: String) -> Result<Self> {
+        let is_hex = text.len() == 16 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let hash = u64::from_str_radix(&text, 16).ok().filter(|_| is_hex);
+        hash.map(Self).ok_or_else(|| {
+            Error::checkpoint_refused("the checkpoint is damaged: a hash must have 16 hex digits")
+        })
+    }
 }

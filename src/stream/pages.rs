@@ -1,8 +1,8 @@
 //! [`PageStream`] and the cursor loop: requests one page after another until the server has no more.
 //!
 //! Only `has_more` decides where the list ends. If a page announces more rows, but its next cursor is missing
-//! or was already followed, its rows are yielded, and then an error: a list never ends silently or repeats
-//! endlessly.
+//! or was already followed, its rows are yielded, and then an error. A page with the rows of an earlier page
+//! is not yielded; it is an error. A list therefore never ends silently or repeats endlessly.
 
 use std::{
     collections::HashSet,
@@ -25,7 +25,7 @@ use crate::{
     call::{Api, ApiRequest, Stats, StatsHandle},
     error::{Error, Result},
     stream::{
-        checkpoint::{Checkpoint, PagePosition, Position, hash},
+        checkpoint::{Checkpoint, Hash, PagePosition, Position, hash},
         read_ahead::read_ahead,
     },
     wire::{self, Cursor, Page, Query},
@@ -48,7 +48,7 @@ use crate::{
 #[must_use = "streams do nothing unless polled"]
 pub struct PageStream {
     /// In a `SyncWrapper`, so that `PageStream` is `Sync`.
-    pages: SyncWrapper<BoxStream<'static, Result<Fetched>>>,
+    pages: SyncWrapper<BoxStream<'static, Result<Fetched, Stopped>>>,
     read_ahead: usize,
     /// The span of the whole stream, from the first poll on.
     span: Option<Span>,
@@ -72,16 +72,16 @@ pub(super) struct Fetched {
 impl Fetched {
     /// Returns the position after `yielded` rows of the page.
     pub(super) fn position(&self, yielded: usize) -> Position {
-        // Also records a refused cursor: a resumed stream starts with an empty `FollowedCursors`, and must
-        // refuse it again.
-        let refused = match &self.next {
+        let mut position = self.requested.clone();
+        match &self.next {
             Ok(next) if yielded == self.page.len() => return next.clone(),
-            Ok(_) => None,
-            Err(_) => self.page.next_cursor().map(cursor_hash),
-        };
-        let row_id_hash = hash(self.page.row_ids(yielded));
-        let requested = self.requested.clone();
-        Position::Page(PagePosition { rows: yielded, row_id_hash, refused, ..requested })
+            Ok(_) => {}
+            // A resumed stream has an empty `Seen`, and must refuse the cursor again.
+            Err(_) => position.refused = self.page.next_cursor().map(cursor_hash),
+        }
+        position.rows = yielded;
+        position.row_id_hash = hash(self.page.row_ids(yielded));
+        Position::Page(position)
     }
 
     /// Returns how many rows of this page an earlier stream has yielded; 0 if the page has changed since.
@@ -90,17 +90,31 @@ impl Fetched {
     }
 }
 
+/// An error that ends the cursor loop.
+struct Stopped {
+    error: Error,
+    /// The position at which the list stopped, if it is not the one after the page before.
+    position: Option<PagePosition>,
+}
+
+impl From<Error> for Stopped {
+    fn from(error: Error) -> Self {
+        Self { error, position: None }
+    }
+}
+
 /// The cursor loop.
 fn pages(
     api: Api,
     query: Query,
     mut position: Position,
-) -> impl Stream<Item = Result<Fetched>> + Send + 'static {
+) -> impl Stream<Item = Result<Fetched, Stopped>> + Send + 'static {
     try_stream! {
-        let mut followed = FollowedCursors::default();
+        let mut seen = Seen::default();
         while let Position::Page(requested) = position {
             let page = fetch(&api, &query, &requested).await?;
-            let next = followed.next(&requested, &page);
+            let rows = seen.check_rows(query.limit(), &requested, &page)?;
+            let next = seen.next(&requested, &page, rows);
             yield Fetched { page, requested, next: next.clone() };
             position = next?;
         }
@@ -132,30 +146,73 @@ async fn fetch(api: &Api, query: &Query, position: &PagePosition) -> Result<Page
     page
 }
 
-/// The hashes of the cursors that a stream has followed: about 20 bytes per page.
-#[derive(Default)]
-struct FollowedCursors(HashSet<u64>);
+/// The maximum number of people who enroll in a webinar (WeCom document 98842).
+const MAX_PEOPLE: usize = 50_000;
 
-impl FollowedCursors {
-    /// Returns the position after `page`. `requested` is the position that `page` was requested from.
-    fn next(&mut self, requested: &PagePosition, page: &Page) -> Result<Position> {
-        self.0.extend(requested.cursor.as_ref().map(cursor_hash));
-        self.0.extend(requested.refused);
+/// The hashes of the cursors that a stream has followed and of the pages that it has yielded: about 40 bytes
+/// per page. The hash of a cursor covers one text and that of a page five per row, so they are not confused.
+#[derive(Default)]
+struct Seen {
+    hashes: HashSet<Hash>,
+    /// The number of pages since the last one that identified anyone, for example of empty pages.
+    anonymous_pages: usize,
+}
+
+impl Seen {
+    /// Refuses `page` if its rows are those of an earlier page, or if more pages in a row identify nobody
+    /// than the largest webinar has. Returns the hash of the rows, or `None` if they identify nobody.
+    fn check_rows(
+        &mut self,
+        limit: u8,
+        requested: &PagePosition,
+        page: &Page,
+    ) -> Result<Option<Hash>, Stopped> {
+        self.hashes.extend(requested.refused);
+        if !page.identifies_anyone() {
+            self.anonymous_pages += 1;
+            if self.anonymous_pages * usize::from(limit) > MAX_PEOPLE {
+                let text = "the server sent too many pages in a row without the id of an enrollee";
+                return Err(Error::cursor(text).into());
+            }
+            return Ok(None);
+        }
+        self.anonymous_pages = 0;
+        let rows = hash(page.row_ids(page.len()));
+        if self.hashes.insert(rows) {
+            return Ok(Some(rows));
+        }
+        // A resumed stream has an empty `Seen`, and must refuse the rows again.
+        let position = PagePosition { refused: Some(rows), ..requested.clone() };
+        let error = Error::cursor("the server sent the rows of an earlier page again");
+        Err(Stopped { error, position: Some(position) })
+    }
+
+    /// Returns the position after `page`. `requested` is the position that `page` was requested from, and
+    /// `rows` is the hash of its rows.
+    fn next(
+        &mut self,
+        requested: &PagePosition,
+        page: &Page,
+        rows: Option<Hash>,
+    ) -> Result<Position> {
+        self.hashes.extend(requested.cursor.as_ref().map(cursor_hash));
         if !page.has_more() {
             return Ok(Position::End);
         }
         let cursor = page.next_cursor().cloned().ok_or_else(|| {
             Error::cursor("the server reports more rows, but sent no cursor for them")
         })?;
-        if self.0.contains(&cursor_hash(&cursor)) {
+        if self.hashes.contains(&cursor_hash(&cursor)) {
             return Err(Error::cursor("the server sent a cursor that was already followed"));
         }
         let number = requested.page.saturating_add(1);
-        Ok(Position::Page(PagePosition::start_of(number, Some(cursor))))
+        // Only the last rows are recorded, so that a checkpoint remains small.
+        let refused = rows.or(requested.refused);
+        Ok(Position::Page(PagePosition::start_of(number, Some(cursor), refused)))
     }
 }
 
-fn cursor_hash(cursor: &Cursor) -> u64 {
+fn cursor_hash(cursor: &Cursor) -> Hash {
     hash([cursor.as_str()])
 }
 
@@ -167,7 +224,7 @@ impl PageStream {
         let ended = position == Position::End;
         let pages = match query.validate() {
             Ok(()) => pages(api, query.clone(), position.clone()).boxed(),
-            Err(error) => once(ready(Err(error))).boxed(),
+            Err(error) => once(ready(Err(error.into()))).boxed(),
         };
         let pages = SyncWrapper::new(pages);
         Self { pages, read_ahead: 0, span: None, stats, query, position, ended }
@@ -221,7 +278,14 @@ impl PageStream {
         let item = ready!(self.pages.get_mut().poll_next_unpin(cx));
         // The cursor loop ends with `Position::End` or an error. Any other end means that the runtime of the
         // read-ahead task was shut down.
-        let item = item.unwrap_or_else(|| Err(Error::transport("the read-ahead task was stopped")));
+        let item =
+            item.unwrap_or_else(|| Err(Error::transport("the read-ahead task was stopped").into()));
+        let item = item.map_err(|Stopped { error, position }| {
+            if let Some(position) = position {
+                self.position = Position::Page(position);
+            }
+            error
+        });
         match &item {
             Ok(fetched) => {
                 self.position = fetched.position(fetched.page.len());

@@ -3,12 +3,11 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
+use serde::Serialize;
 
 use crate::{
     error::{Error, Result},
     wire::{
-        enroll::Enroll,
         lenient::{self, errcode, escape_control_characters, exact_text, integer, parse},
         page::Page,
         query::Query,
@@ -48,16 +47,6 @@ pub(crate) fn decode_page(body: &[u8], number: u64) -> Result<Page> {
         None => lenient::decode(&body, repaired)?,
     };
     Ok(Page { tables: Arc::new(tables), number, has_more, next_cursor })
-}
-
-/// Deserializes one row. Each field may have the same JSON types as in a page.
-impl<'de> Deserialize<'de> for Enroll {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let json = serde_json::Value::deserialize(deserializer)?.to_string();
-        let tables = lenient::decode_row(&json)
-            .map_err(|field| D::Error::custom(format_args!("not an enrollee (field `{field}`)")))?;
-        Ok(Self::new(Arc::new(tables), 0))
-    }
 }
 
 /// The response of `gettoken` (WeCom document 91039).

@@ -31,8 +31,9 @@ use crate::wire::{
 /// [`Enroll::detach`] to copy them out and free the pages.
 ///
 /// Enrollees are personal data, so `Debug` prints only the `enroll_id`. `Serialize` writes the API's field
-/// names: `enroll_id` always as a string, enums as numbers, `answer_content` always as an array.
-/// `Deserialize` accepts the same types for each field as a page:
+/// names: `enroll_id` always as a string, enums as numbers, `answer_content` always as an array. Every format
+/// of serde reads what it has written. From a format with the names of fields, such as JSON, `Deserialize`
+/// accepts the same types for each field as a page:
 ///
 /// ```
 /// use wecom_enroll::{Enroll, EnrollStatus};

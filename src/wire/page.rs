@@ -69,16 +69,30 @@ impl Page {
         self.tables.malformed.range(index..).count()
     }
 
-    /// Returns the texts that identify the first `count` rows: the `enroll_id`; the time and name if it is
-    /// empty; the raw JSON if the row is malformed.
+    /// Returns the texts that identify the first `count` rows: the `enroll_id`; the other fields of a person
+    /// if it is empty; the raw JSON if the row is malformed.
     pub(crate) fn row_ids(&self, count: usize) -> impl Iterator<Item = &str> {
         self.tables.rows.iter().take(count).enumerate().flat_map(|(index, row)| {
-            let [id, time, name] = [row.enroll_id, row.enroll_time, row.nick_name]
-                .map(|range| self.tables.text(range));
+            let text = |range| self.tables.text(range);
             match self.tables.malformed.get(&index) {
-                None if id.is_empty() => [time, name],
-                None => [id, ""],
-                Some(malformed) => [&malformed.raw, ""],
+                None if text(row.enroll_id).is_empty() => {
+                    [row.enroll_time, row.nick_name, row.userid, row.tmp_openid, row.enroll_code]
+                        .map(text)
+                }
+                None => [text(row.enroll_id), "", "", "", ""],
+                Some(malformed) => [&malformed.raw, "", "", "", ""],
+            }
+        })
+    }
+
+    /// Returns whether the rows identify anyone, so that no other page can have the same [`Page::row_ids`].
+    pub(crate) fn identifies_anyone(&self) -> bool {
+        self.tables.rows.iter().enumerate().any(|(index, row)| {
+            match self.tables.malformed.get(&index) {
+                Some(malformed) => malformed.raw.starts_with('{'),
+                None => [row.enroll_id, row.userid, row.tmp_openid]
+                    .iter()
+                    .any(|&range| !self.tables.text(range).is_empty()),
             }
         })
     }

@@ -24,6 +24,7 @@ pub struct Query {
     list: List,
     meetingid: Arc<str>,
     status: StatusFilter,
+    #[serde(with = "crate::wire::integer")]
     limit: u8,
 }
 

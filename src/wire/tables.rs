@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 /// The maximum number of rows per page: two hundred times what WeCom sends (document 98876). It bounds the
 /// memory for the rows of a hostile response; the size of the body bounds the memory for answers.
-pub(super) const MAX_ROWS: usize = 10_000;
+pub(crate) const MAX_ROWS: usize = 10_000;
 
 /// A decoded list response.
 pub(super) struct List {

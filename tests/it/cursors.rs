@@ -190,3 +190,185 @@ async fn cursor_with_invalid_utf8_is_not_followed() {
     let error = ids(script.client().enrolls(query())).await.unwrap_err();
     assert_eq!((error.kind(), script.calls().len()), (ErrorKind::Decode, 1));
 }
+
+/// A server that sends these pages again and again, each behind a cursor that was never sent before. Each page
+/// is a list of row numbers.
+fn repeating(pages: &'static [&'static [usize]], back_to: usize) -> Script {
+    Script::new(move |call| {
+        let at = call.number - 1;
+        let at =
+            if at < pages.len() { at } else { back_to + (at - back_to) % (pages.len() - back_to) };
+        let rows = pages[at].iter().map(|&i| row(i)).collect();
+        page(rows, Some(format!("fresh-{}", call.number))).into()
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn repeated_page_is_an_error_and_repeats_no_row() {
+    let pages: [&[&[usize]]; 6] = [
+        &[&[0, 1]],
+        &[&[0, 1], &[2, 3]],
+        &[&[0, 1], &[2, 3], &[4]],
+        &[&[0, 1], &[2, 3], &[], &[4]],
+        &[&[], &[0, 1], &[], &[]],
+        &[&[0], &[1], &[2], &[3], &[4], &[5], &[6]],
+    ];
+    for pages in pages {
+        for back_to in 0..pages.len() {
+            let Some(again) = (back_to..pages.len()).find(|&page| !pages[page].is_empty()) else {
+                continue;
+            };
+            for ahead in [0, 1, 3] {
+                let script = repeating(pages, back_to);
+                let rows: usize = pages.iter().map(|page| page.len()).sum();
+                let calls = pages.len() + again - back_to + 1;
+                let expected = (List(vec![rows]).ids(), ErrorKind::Cursor, calls);
+                assert_eq!(outcome(&script, ahead).await, expected, "{pages:?} back to {back_to}");
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn repeated_page_ends_a_stream_of_pages() {
+    let script = repeating(&[&[0, 1], &[2]], 0);
+    let mut pages = script.client().pages(query());
+    let lens =
+        [pages.next().await.unwrap().unwrap().len(), pages.next().await.unwrap().unwrap().len()];
+    let error = pages.next().await.unwrap().unwrap_err();
+    assert_eq!((lens, error.kind()), ([2, 1], ErrorKind::Cursor));
+    assert!(pages.is_terminated() && pages.next().await.is_none());
+    assert_eq!(error.checkpoint(), Some(&pages.checkpoint()));
+    assert_eq!((pages.stats().pages, pages.stats().rows), (2, 3));
+}
+
+/// Without the error, the list would end silently although pages are missing.
+#[tokio::test(start_paused = true)]
+async fn repeated_page_at_the_end_is_an_error() {
+    let script = Script::new(|call| {
+        let next = (call.number < 3).then(|| format!("fresh-{}", call.number));
+        page(vec![row(usize::from(call.number == 2)), row(7)], next).into()
+    });
+    let (ids, kind, calls) = outcome(&script, 0).await;
+    assert_eq!(
+        (ids, kind, calls),
+        (["0", "7", "1", "7"].map(String::from).into(), ErrorKind::Cursor, 3)
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn repeated_page_without_ids_is_an_error() {
+    let named = |i: usize| json!({"nick_name": "王", "tmp_openid": format!("o{i}")});
+    let malformed = |i: usize| json!({"enroll_id": i, "status": "?"});
+    let pages: [Vec<Value>; 4] = [
+        vec![named(0), named(1)],
+        vec![malformed(0), malformed(1)],
+        vec![json!({"userid": "U"}), json!(null)],
+        vec![row(0), malformed(1), named(2)],
+    ];
+    for rows in pages {
+        let script = Script::new(move |call| {
+            page(rows.clone(), Some(format!("fresh-{}", call.number))).into()
+        });
+        let mut stream = script.client().enrolls(query()).on_malformed_row(|_| ());
+        let (_, error) = ids_until_error(&mut stream).await;
+        assert_eq!((error.kind(), script.calls().len()), (ErrorKind::Cursor, 2));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn similar_pages_are_not_taken_for_repeated_ones() {
+    // Each page differs from all others by one row, or only by the order or number of its rows.
+    let pages: [Vec<Value>; 9] = [
+        vec![row(0), row(1)],
+        vec![row(1), row(0)],
+        vec![row(0)],
+        vec![row(1)],
+        vec![row(0), row(1), row(2)],
+        vec![json!({"nick_name": "王", "tmp_openid": "o1"})],
+        vec![json!({"nick_name": "王", "tmp_openid": "o2"})],
+        vec![json!({"nick_name": "王", "userid": "o2"})],
+        vec![json!({"nick_name": "王", "enroll_code": "o2"})],
+    ];
+    let script = Script::new(move |call| {
+        let more = call.number < pages.len();
+        page(pages[call.number - 1].clone(), more.then(|| format!("fresh-{}", call.number))).into()
+    });
+    assert_eq!(ids(script.client().enrolls(query())).await.unwrap().len(), 13);
+}
+
+#[tokio::test(start_paused = true)]
+async fn repeated_page_after_resume_repeats_no_row() {
+    let cases: [(&[&[usize]], usize); 2] = [(&[&[0, 1]], 0), (&[&[0, 1], &[2], &[3, 4]], 2)];
+    for ahead in [0, 2] {
+        for (pages, back_to) in cases {
+            let script = repeating(pages, back_to);
+            let client = script.client();
+            let mut rows = client.enrolls(query()).read_ahead(ahead);
+            let list = List(pages.iter().map(|page| page.len()).collect());
+            let mut seen = read(&mut rows, list.rows()).await;
+            // The position after the last page, before the error, knows the rows of that page.
+            for _ in 0..4 {
+                let json = serde_json::to_string(&rows.checkpoint()).unwrap();
+                rows = resume(&client, serde_json::from_str(&json).unwrap()).read_ahead(ahead);
+                let (ids, error) = ids_until_error(&mut rows).await;
+                seen.extend(ids);
+                assert_eq!(error.kind(), ErrorKind::Cursor);
+                assert_eq!(error.resume_from(), Some(&rows.checkpoint()));
+            }
+            assert_eq!(seen, list.ids());
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn repeated_page_corrected_by_the_server_can_be_resumed() {
+    // The third page is the first one again, at the first attempt and after the first resume.
+    let script = Script::new(|call| match call.number {
+        3 | 4 => {
+            let mut page = List::of(250).page(0);
+            page["next_cursor"] = json!(format!("fresh-{}", call.number));
+            page.into()
+        }
+        _ => List::of(250).respond(call),
+    });
+    let client = script.client();
+    let mut rows = client.enrolls(query());
+    let (mut seen, _) = ids_until_error(&mut rows).await;
+    let mut rows = resume(&client, rows.checkpoint());
+    let (none, error) = ids_until_error(&mut rows).await;
+    assert_eq!((none.len(), error.kind()), (0, ErrorKind::Cursor));
+    seen.extend(ids(resume(&client, error.checkpoint().unwrap().clone())).await.unwrap());
+    assert_eq!(seen, List::of(250).ids());
+}
+
+/// A filter can make pages empty, but a webinar has at most 50,000 people (WeCom document 98842). Rows that
+/// identify nobody can be the same on two pages.
+#[tokio::test(start_paused = true)]
+async fn pages_without_anyone_are_an_error_if_too_many() {
+    let cases = [
+        (50, 1000, vec![]),
+        (49, 1020, vec![]),
+        (50, 1000, vec![json!(null), json!([])]),
+        (50, 1000, vec![json!({"nick_name": "王"})]),
+    ];
+    for (limit, most, nobody) in cases {
+        let script = Script::new(move |call| {
+            let rows =
+                if call.number % 1500 == 1 { vec![row(call.number)] } else { nobody.clone() };
+            page(rows, Some(format!("fresh-{}", call.number))).into()
+        });
+        let client = script.client();
+        let query = query().page_size(limit).unwrap();
+        let mut rows = client.enrolls(query).on_malformed_row(|_| ());
+        let (ids, error) = ids_until_error(&mut rows).await;
+        assert_eq!((&*ids[0], error.kind()), ("1", ErrorKind::Cursor));
+        assert_eq!(script.calls().len(), 1 + most + 1);
+        // Resumed, it continues at the page that was refused.
+        let rows = resume(&client, error.checkpoint().unwrap().clone());
+        let ids = rows.filter_map(async |row| row.ok().filter(|row| !row.enroll_id().is_empty()));
+        assert_eq!(std::pin::pin!(ids).next().await.unwrap().enroll_id(), "1501");
+        let call = &script.calls()[most + 2];
+        assert_eq!(call.cursor(), Some(&*format!("fresh-{}", most + 1)));
+    }
+}

@@ -21,6 +21,10 @@
     clippy::single_match_else,
     reason = "a test fails by panicking, counts are small, and scripts read best as tables"
 )]
+#![cfg_attr(
+    not(target_os = "linux"),
+    allow(dead_code, unused_imports, reason = "some tests need Linux or Unix")
+)]
 
 mod architecture;
 mod arguments;
@@ -29,6 +33,7 @@ mod cursors;
 mod delivery;
 mod errcodes;
 mod events;
+mod formats;
 mod hints;
 mod malformed_rows;
 mod pages;

@@ -149,7 +149,8 @@ async fn resume_after_a_malformed_row_does_not_repeat_it() {
 fn checkpoint_json_that_is_invalid_is_refused_with_a_reason() {
     let valid = json!({"version": 1,
         "query": {"list": "webinar", "meetingid": "M", "status": "all", "limit": 50},
-        "position": {"page": {"page": 1, "cursor": null, "rows": 0, "row_id_hash": 1}}});
+        "position": {"page": {"page": 1, "cursor": null, "rows": 0, "row_id_hash": NO_ROWS,
+                              "refused": null}}});
     assert!(serde_json::from_value::<Checkpoint>(valid.clone()).is_ok());
     let refused = |path: &str, value: serde_json::Value| {
         let mut invalid = valid.clone();
@@ -160,6 +161,72 @@ fn checkpoint_json_that_is_invalid_is_refused_with_a_reason() {
     assert!(refused("/query/limit", json!(51)).contains("1 to 50"));
     assert!(refused("/query/meetingid", json!("")).contains("empty"));
     assert!(!refused("/position", json!("middle")).is_empty());
+    for hash in
+        ["", "1", "+bf29ce484222325", "cbf29ce48422232g", "cbf29ce4842223250", "字bf29ce484222"]
+    {
+        assert!(
+            refused("/position/page/row_id_hash", json!(hash)).contains("16 hex digits"),
+            "{hash}"
+        );
+        assert!(refused("/position/page/refused", json!(hash)).contains("16 hex digits"), "{hash}");
+    }
+}
+
+/// The hash of no row ids.
+const NO_ROWS: &str = "cbf29ce484222325";
+
+#[test]
+fn checkpoint_position_that_is_inconsistent_is_refused() {
+    const OTHER: &str = "0123456789abcdef";
+    for page in [0, 1, 2, 1000, u64::MAX] {
+        for cursor in [None, Some(""), Some("c")] {
+            for rows in [0, 1, 50, 51, 10_000, 10_001, u64::MAX] {
+                for (hash, refused) in
+                    [(NO_ROWS, None), (OTHER, None), (NO_ROWS, Some(OTHER)), (OTHER, Some(OTHER))]
+                {
+                    let json = json!({"version": 1,
+                        "query": {"list": "webinar", "meetingid": "M", "status": "all", "limit": 50},
+                        "position": {"page": {"page": page, "cursor": cursor, "rows": rows,
+                                              "row_id_hash": hash, "refused": refused}}});
+                    let is_valid = match (page, cursor) {
+                        (1, None) => refused.is_none(),
+                        (2.., Some("c")) => true,
+                        _ => false,
+                    } && rows <= 10_000
+                        && (rows > 0 || hash == NO_ROWS);
+                    match serde_json::from_value::<Checkpoint>(json.clone()) {
+                        Ok(_) => assert!(is_valid, "{json}"),
+                        Err(error) => {
+                            let text = error.to_string();
+                            assert!(
+                                !is_valid && text.contains("the checkpoint is damaged: "),
+                                "{json}: {text}"
+                            );
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn checkpoint_with_any_damaged_byte_is_refused_or_consistent() {
+    let client = List::of(120).script().client();
+    let mut rows = client.enrolls(query());
+    read(&mut rows, 60).await;
+    let valid = serde_json::to_vec(&rows.checkpoint()).unwrap();
+    let bytes = *b"\0\"\\,:{}[]-.019aefnul \xff";
+    for at in 0..valid.len() {
+        for byte in bytes {
+            let mut damaged = valid.clone();
+            damaged[at] = byte;
+            let Ok(read) = serde_json::from_slice::<Checkpoint>(&damaged) else { continue };
+            assert_eq!(through_json(&read), read);
+            assert!(!read.is_start() && !read.is_end(), "{}", String::from_utf8_lossy(&damaged));
+        }
+        assert!(serde_json::from_slice::<Checkpoint>(&valid[..at]).is_err());
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -307,6 +307,20 @@ fn row_of_another_type_is_refused_without_quoting_it() {
     ] {
         let error = serde_json::from_value::<Enroll>(other).unwrap_err().to_string();
         assert!(error.contains("not an enrollee") && !error.contains("秘密"), "{error}");
+        assert!(!error.contains("``"), "{error}");
+    }
+}
+
+#[test]
+fn row_id_that_is_a_float_keeps_all_digits() {
+    for (json, id) in [
+        ("1386442.0", "1386442"),
+        ("8999999999999999.0", "8999999999999999"),
+        ("4503599627370497.00000", "4503599627370497"),
+        ("8.999999999999999e15", "8999999999999999"),
+    ] {
+        let row: Enroll = serde_json::from_str(&format!(r#"{{"enroll_id": {json}}}"#)).unwrap();
+        assert_eq!(row.enroll_id(), id, "{json}");
     }
 }
 
