@@ -24,7 +24,7 @@ const LAYERS: [(&str, &[&str]); 8] = [
 ];
 
 /// A crate's modules: the path of each, such as `["call", "limiter"]`, and its source.
-type Modules = BTreeMap<Vec<String>, String>;
+pub(crate) type Modules = BTreeMap<Vec<String>, String>;
 
 /// Which modules each module imports.
 type Imports = BTreeMap<Vec<String>, BTreeSet<Vec<String>>>;
@@ -91,7 +91,7 @@ fn module_path(path: &str) -> Vec<String> {
     path.split("::").filter(|name| !name.is_empty()).map(str::to_owned).collect()
 }
 
-fn library() -> Modules {
+pub(crate) fn library() -> Modules {
     let mut modules = read("src", "lib.rs");
     modules.retain(|path, _| path.first().is_none_or(|name| name != "bin" && name != "cookbook"));
     modules

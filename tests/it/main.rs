@@ -37,6 +37,7 @@ mod formats;
 mod hints;
 mod malformed_rows;
 mod pages;
+mod public_api;
 mod quota;
 mod read_ahead;
 mod resume;
