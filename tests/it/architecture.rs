@@ -50,6 +50,10 @@ fn command_line_has_no_import_cycle() {
 
 #[test]
 fn peer_benches_have_no_import_cycle() {
+    // The published package does not contain them.
+    if !Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/peers").exists() {
+        return;
+    }
     assert_eq!(cycle(&imports(&read("benches/peers/src", "main.rs"))), None);
 }
 
