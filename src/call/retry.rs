@@ -81,7 +81,8 @@ impl RetryPolicy {
         Self { max_elapsed, ..self }
     }
 
-    /// Sets the longest wait that the server may ask for. If it asks for more, the call fails, and
+    /// Sets the longest wait that the server may ask for, in seconds or with a date. If it asks for more, the
+    /// call fails, and
     /// [`Error::retry_after`](crate::Error::retry_after) returns the wait. Default: 1 hour, which is how long
     /// WeCom blocks calls that exceed an hourly limit (document 90454).
     #[must_use]

@@ -2,8 +2,9 @@
 //!
 //! Add a new errcode to [`TRANSIENT`] if it is retried, else to [`PERMANENT`].
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use http::HeaderMap;
 use tokio::time::Instant;
 use wecom_enroll::{ErrorKind, RetryPolicy};
 
@@ -188,6 +189,82 @@ async fn retry_after_header_of_a_custom_transport_is_followed() {
     let calls = script.calls();
     assert!(calls[1].at - calls[0].at >= 100 * SECOND, "a date");
     assert!(calls[2].at - calls[1].at >= 100 * SECOND, "seconds");
+}
+
+/// Returns the wait that a response with these headers asks for.
+async fn retry_after(headers: &[(&'static str, &str)]) -> Option<Duration> {
+    let headers: HeaderMap = headers
+        .iter()
+        .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()))
+        .collect();
+    let script = Script::new(move |_| {
+        let mut response = response(503, "");
+        response.headers_mut().clone_from(&headers);
+        Act::Respond(response)
+    });
+    let client = script.builder().retry(RetryPolicy::never()).build().unwrap();
+    ids(client.enrolls(query())).await.unwrap_err().retry_after()
+}
+
+#[tokio::test(start_paused = true)]
+async fn retry_after_date_may_have_any_form_of_rfc_9110() {
+    let forms = [
+        ["Sun, 06 Nov 1994 08:49:37 GMT", "Sun, 06 Nov 1994 08:51:17 GMT"],
+        ["Sunday, 06-Nov-94 08:49:37 GMT", "Sunday, 06-Nov-94 08:51:17 GMT"],
+        ["Sun Nov  6 08:49:37 1994", "Sun Nov  6 08:51:17 1994"],
+    ];
+    for [date, _] in forms {
+        for [_, later] in forms {
+            let wait = retry_after(&[("date", date), ("retry-after", later)]).await;
+            assert_eq!(wait, Some(100 * SECOND), "{date}, {later}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+#[expect(clippy::disallowed_methods, reason = "the date of a server")]
+async fn retry_after_date_without_date_header_uses_the_clock() {
+    let later = SystemTime::now() + 1000 * SECOND;
+    let imf = httpdate::fmt_http_date(later);
+    for date in [None, Some(("date", "yesterday"))] {
+        let headers: Vec<_> = [("retry-after", &*imf)].into_iter().chain(date).collect();
+        let wait = retry_after(&headers).await.unwrap();
+        assert!(wait > 900 * SECOND && wait <= 1000 * SECOND, "{wait:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn retry_after_with_an_odd_value_is_never_too_short() {
+    let huge = "9".repeat(400);
+    for (values, expected) in [
+        // Several values: the longest.
+        (&["5", "7", "6"][..], Some(7 * SECOND)),
+        (&["5, 7,6"], Some(7 * SECOND)),
+        (&["x", "5"], Some(5 * SECOND)),
+        (&[" 5 "], Some(5 * SECOND)),
+        (&["1.5"], Some(SECOND * 3 / 2)),
+        (&["0"], Some(Duration::ZERO)),
+        // Such a call fails, because the wait is longer than the policy accepts.
+        (&["18446744073709551616"], Some(Duration::MAX)),
+        (&[&huge], Some(Duration::MAX)),
+        // No wait at all.
+        (&["-5"], None),
+        (&["+5"], None),
+        (&[""], None),
+        (&["inf"], None),
+        (&["soon"], None),
+        (&["Sun, 06 Nov 1994 08:49:37 GMT"], None),
+        (&["Sun, 99 Nov 1994 99:99:99 GMT"], None),
+    ] {
+        let headers: Vec<_> = values.iter().map(|value| ("retry-after", *value)).collect();
+        assert_eq!(retry_after(&headers).await, expected, "{values:?}");
+    }
+    let forever = move || {
+        let mut response = response(429, "");
+        response.headers_mut().insert("retry-after", "9".repeat(400).parse().unwrap());
+        Act::Respond(response)
+    };
+    assert_eq!(waits(RetryPolicy::new(), 1, forever).await, [[]], "the call fails at once");
 }
 
 /// Makes `calls` calls that always fail this way. Returns the waits between the attempts of each call.
