@@ -229,7 +229,7 @@ impl ClientBuilder {
             Some(Credentials::CorpSecret { corp_id, secret }) => {
                 // WeCom limits `gettoken` per IP, not per organization.
                 let limiter = Arc::new(LocalLimiter::new(&[Quota::GETTOKEN]));
-                let api = Api { limiter, stats: StatsHandle::default(), ..api.clone() };
+                let api = Api { limiter, stats: api.stats.for_tokens(), ..api.clone() };
                 let app = App { api, corp_id, secret };
                 #[cfg(feature = "redis")]
                 let tokens = match redis {

@@ -85,7 +85,8 @@ impl Client {
     }
 
     /// Returns the current statistics of all streams of this client and its clones: the sums of their
-    /// statistics. The rows of a page are counted when a stream starts to yield them.
+    /// statistics, and the retries of `gettoken`. The rows of a page are counted when a stream starts to yield
+    /// them.
     pub fn stats(&self) -> Stats {
         self.api.stats.stats()
     }

@@ -73,7 +73,7 @@ impl Api {
             attempt += 1;
             let until = Instant::now().checked_add(delay);
             self.waiting(reason, until, attempt, sleep(delay)).await;
-            self.stats.update(|stats| stats.retries += 1);
+            self.stats.count_retry();
         }
     }
 

@@ -25,7 +25,8 @@ pub struct Stats {
     /// against the quota.
     pub attempts: u64,
     /// Retries after a failed attempt of the same call. A repetition with a refreshed access token does not
-    /// count as a retry.
+    /// count as a retry. The retries of `gettoken` are included in the statistics of the client only, because
+    /// its streams share the token.
     pub retries: u64,
     /// Refused access tokens after which the request was repeated. Several streams may have shared one
     /// refresh.
@@ -33,7 +34,7 @@ pub struct Stats {
     /// Time spent waiting for quota.
     pub quota_wait: Duration,
     /// Time spent waiting for an access token. This includes the attempts, quota and backoff of `gettoken`,
-    /// which are not counted anywhere else.
+    /// of which only the retries are counted anywhere else.
     pub token_wait: Duration,
     /// Time from sending a request to the end of its response.
     pub response_wait: Duration,
@@ -113,6 +114,8 @@ struct Shared {
     counters: Mutex<Counters>,
     /// The client's handle, which receives the same updates.
     client: Option<StatsHandle>,
+    /// For `gettoken`: the client's handle, which receives the retries.
+    retries: Option<StatsHandle>,
 }
 
 /// The counters are under one lock, so that they are consistent.
@@ -160,6 +163,17 @@ impl StatsHandle {
     /// Creates the handle of one stream of the client that `self` belongs to.
     pub(crate) fn for_stream(&self) -> Self {
         Self(Arc::new(Shared { client: Some(self.clone()), ..Shared::default() }))
+    }
+
+    /// Creates the handle of the `gettoken` calls of the client that `self` belongs to.
+    pub(crate) fn for_tokens(&self) -> Self {
+        Self(Arc::new(Shared { retries: Some(self.clone()), ..Shared::default() }))
+    }
+
+    pub(super) fn count_retry(&self) {
+        for handle in iter::once(self).chain(&self.0.retries) {
+            handle.update(|stats| stats.retries += 1);
+        }
     }
 
     pub(crate) fn update(&self, change: impl Fn(&mut Stats)) {

@@ -77,6 +77,21 @@ async fn stats_of_a_client_are_the_sums_of_its_streams() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn stats_of_a_client_include_the_retries_of_gettoken() {
+    let script = Script::new(|call| match call.number {
+        1 | 2 | 4 => status(503),
+        3 => grant("TOKEN", 7200),
+        _ => List::of(60).respond(call),
+    });
+    let client = script.app_client();
+    let mut rows = client.enrolls(query());
+    assert_eq!(rows.by_ref().count().await, 60);
+    let (all, one) = (client.stats(), rows.stats());
+    assert_eq!((all.retries, one.retries), (3, 1), "the streams of a client share its token");
+    assert_eq!((all.attempts, waits(all)), (3, waits(one)), "nothing else of gettoken counts");
+}
+
 /// Returns the current wait after this time.
 async fn wait_after(handle: &StatsHandle, time: Duration) -> CurrentWait {
     sleep(time).await;
