@@ -12,6 +12,7 @@ use bytes::{Bytes, BytesMut};
 use futures::{FutureExt, future::BoxFuture};
 use http::{Request, Response, Uri};
 use hyper_util::client::proxy::matcher::Matcher;
+use tokio::task::yield_now;
 use url::Url;
 
 use crate::{
@@ -94,6 +95,9 @@ impl HttpTransport {
     }
 
     async fn exchange(&self, request: Request<Bytes>, max_body: usize) -> Result<Response<Bytes>> {
+        // On a runtime with one thread, a reader that keeps the thread busy also keeps the connections from noticing
+        // that the server has closed them. They notice it now.
+        yield_now().await;
         let (head, body) = request.into_parts();
         // Formats the URL into a buffer that is large enough, so that it does not reallocate.
         let mut url = String::with_capacity(256);

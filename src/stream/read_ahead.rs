@@ -37,7 +37,8 @@ where
         task.spawn(fetch.in_current_span());
         while let Some(item) = receiver.next().await {
             // On a single-threaded runtime, a reader that does not wait for anything else would keep the task
-            // from sending its next request.
+            // from sending its next request. Twice, because the transport yields once before it sends.
+            yield_now().await;
             yield_now().await;
             yield item;
         }

@@ -1,18 +1,28 @@
 //! The library over real sockets and in real time, with the simulator as the server.
 
-use std::time::Duration;
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+    time::Duration,
+};
 
 use futures::{StreamExt, TryStreamExt, future::join_all};
 use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
     runtime::Runtime,
     time::{Instant, sleep, timeout},
 };
 use wecom_enroll::{
-    Client, ClientBuilder, EnrollStatus, ErrorKind, Query, Quota, RetryPolicy, StatusFilter,
+    Client, ClientBuilder, EnrollStatus, ErrorKind, Query, Quota, RetryPolicy,
+    StatusFilter,
     simulator::{Fault, Simulator, SimulatorBuilder},
 };
 
-use crate::support::{ids, ids_until_error, persistent, query, read, resume, serve};
+use crate::support::{List, ids, ids_until_error, persistent, query, read, resume, serve};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -247,6 +257,42 @@ async fn http_client_and_path_of_the_base_url_are_used() {
     assert_eq!(ids(client.enrolls(query())).await.unwrap(), expected(60));
     let proxied = builder(&sim).base_url(format!("{}/proxy/", sim.base_url())).build().unwrap();
     assert_eq!(ids(proxied.enrolls(query())).await.unwrap_err().status(), Some(404));
+}
+
+/// Serves a list of `pages` pages of one row, and closes connections that are idle for 50 ms.
+async fn closing_idle_connections(pages: usize) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let next = Arc::new(AtomicUsize::new(0));
+        while let Ok((mut socket, _)) = listener.accept().await {
+            let next = Arc::clone(&next);
+            tokio::spawn(async move {
+                let mut request = [0; 4096];
+                while let Ok(Ok(1..)) = timeout(50 * MS, socket.read(&mut request)).await {
+                    let page = List(vec![1; pages]).page(next.fetch_add(1, SeqCst)).to_string();
+                    let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", page.len());
+                    let _ = socket.write_all((head + &page).as_bytes()).await;
+                }
+            });
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn connection_closed_while_the_reader_computes_is_not_used() {
+    let server = Runtime::new().unwrap();
+    let address = server.spawn(closing_idle_connections(5)).await.unwrap();
+    let builder = Client::builder().access_token("T").base_url(format!("http://{address}"));
+    let client = builder.retry(RetryPolicy::never()).build().unwrap();
+    let mut rows = client.enrolls(query());
+    for _ in 0..5 {
+        read(&mut rows, 1).await;
+        compute(200 * MS);
+    }
+    assert!(rows.next().await.is_none());
+    server.shutdown_background();
 }
 
 /// The reader computes on the only thread of the runtime, so that the connection and the read-ahead task run
