@@ -141,7 +141,8 @@ impl ClientBuilder {
         Self { retry_after, ..self }
     }
 
-    /// Sets the timeout of one attempt, including the body. Default: 30 seconds.
+    /// Sets the timeout of one attempt, including the body. Default: 30 seconds. A custom token source gets the
+    /// same time for each token.
     pub fn attempt_timeout(self, attempt_timeout: Duration) -> Self {
         Self { attempt_timeout, ..self }
     }
@@ -220,6 +221,10 @@ impl ClientBuilder {
             retry: self.retry,
             retry_after: self.retry_after,
             attempt_timeout: self.attempt_timeout,
+            token_timeout: match &self.credentials {
+                Some(Credentials::Source(_)) => self.attempt_timeout,
+                _ => Duration::MAX,
+            },
             max_body: self.max_body,
             stats: StatsHandle::default(),
         };

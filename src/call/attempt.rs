@@ -36,6 +36,8 @@ pub(crate) struct Api {
     /// How long errcode 45009 or status 429 holds all calls, if the response has no `Retry-After`.
     pub(crate) retry_after: Duration,
     pub(crate) attempt_timeout: Duration,
+    /// The time limit of `tokens`. No limit for the API that issues tokens, whose attempts have their own.
+    pub(crate) token_timeout: Duration,
     pub(crate) max_body: usize,
     pub(crate) stats: StatsHandle,
 }
@@ -72,6 +74,12 @@ impl Api {
             // An unavailable Redis counts as a failed attempt, so that the retry policy applies.
             Err(error) if error.kind() == ErrorKind::Redis && error.is_transient() => {
                 return Ok(Err(Failure { error, token: None, sent_at: Instant::now() }));
+            }
+            // So does a token source that took too long. Its time counts as that of the attempt.
+            Err(error) if error.is_token_timeout() => {
+                let now = Instant::now();
+                let sent_at = now.checked_sub(self.token_timeout).unwrap_or(now);
+                return Ok(Err(Failure { error, token: None, sent_at }));
             }
             token => token?,
         };
@@ -119,10 +127,12 @@ impl Api {
         }
         // A token that is ready at once is not recorded as a wait.
         let mut token = tokens.token();
-        match (&mut token).now_or_never() {
-            Some(token) => token,
-            None => self.waiting(WaitReason::Token, None, attempt, token).await,
+        if let Some(token) = (&mut token).now_or_never() {
+            return token;
         }
+        let token = timeout(self.token_timeout, token);
+        let token = self.waiting(WaitReason::Token, None, attempt, token).await;
+        token.unwrap_or_else(|_| Err(Error::token_timeout(self.token_timeout)))
     }
 
     /// Reports to the token source that WeCom refused this token.

@@ -16,7 +16,8 @@ use crate::error::Error;
 /// ([`ClientBuilder::attempt_timeout`](crate::ClientBuilder::attempt_timeout)) and 3 backoffs of at most 0.5
 /// s, 1 s and 2 s: 2 minutes and 3.5 seconds, plus one more request of at most 30 s if the access token is
 /// refused. In addition, a call waits for quota and for the access token, and for as long as the server asks:
-/// 60 s after errcode 45009, up to [`max_retry_after`](Self::max_retry_after) per retry. For a limit on
+/// 60 s after errcode 45009, up to [`max_retry_after`](Self::max_retry_after) per retry. A token from a custom
+/// source takes at most 30 s per attempt, and one from `gettoken` as long as a call. For a limit on
 /// everything, wrap the stream in [`tokio::time::timeout`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RetryPolicy {

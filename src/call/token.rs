@@ -64,6 +64,10 @@ pub trait TokenSource: Send + Sync + 'static {
     /// Return [`Error::token`] if there is no token, or [`Error::transport`] if the failure is transient. The
     /// call fails with this error without a retry: retries are up to the source.
     ///
+    /// A source that takes longer than
+    /// [`ClientBuilder::attempt_timeout`](crate::ClientBuilder::attempt_timeout) is dropped. That is a failed
+    /// attempt, so the retry policy decides whether the source is called again.
+    ///
     /// # Cancel safety
     ///
     /// The future may be dropped at any await point, like the `next()` of a stream. The source must remain

@@ -117,6 +117,18 @@ impl Error {
             .with(|e| (e.connection, e.transient) = (Some(ConnectionFailure::Timeout), true))
     }
 
+    /// Creates the error for a custom token source that took too long.
+    pub(crate) fn token_timeout(limit: Duration) -> Self {
+        Self::new(ErrorKind::Token, format!("the token source returned no token within {limit:?}"))
+            .with(|e| (e.connection, e.transient) = (Some(ConnectionFailure::Timeout), true))
+    }
+
+    /// Returns whether a custom token source took too long. Attempts of `gettoken` that took too long do not
+    /// count: they were already retried.
+    pub(crate) fn is_token_timeout(&self) -> bool {
+        self.0.kind == ErrorKind::Token && self.is_timeout() && self.0.attempts == 0
+    }
+
     pub(crate) fn with_connection_failure(self, failure: ConnectionFailure) -> Self {
         self.with(|e| e.connection = Some(failure))
     }
@@ -293,8 +305,8 @@ impl Error {
 
     /// Returns the number of attempts of the failed call that count toward the retry policy, including the
     /// first. A repetition with a refreshed access token does not count; an attempt that failed because Redis
-    /// was unavailable does. Returns 0 if the error does not come from an attempt, such as an invalid argument,
-    /// a malformed row or a failed custom token source.
+    /// was unavailable, or because a custom token source took too long, does. Returns 0 if the error does not
+    /// come from an attempt, such as an invalid argument, a malformed row or an error of a custom token source.
     pub fn attempts(&self) -> u32 {
         self.0.attempts
     }

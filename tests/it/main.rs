@@ -47,6 +47,7 @@ mod secrets;
 mod stats;
 mod stream;
 mod support;
+mod token_source;
 mod tokens;
 
 #[cfg(all(feature = "blocking", feature = "simulator"))]

@@ -1,20 +1,10 @@
 //! Access tokens: fetched once for all callers, refreshed once when refused, never in a loop.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering::SeqCst},
-    },
-    time::Duration,
-};
+use std::time::Duration;
 
-use futures::{
-    StreamExt,
-    future::{BoxFuture, join_all},
-    stream,
-};
+use futures::{StreamExt, future::join_all, stream};
 use tokio::time::{Instant, sleep};
-use wecom_enroll::{AccessToken, Client, Error, ErrorKind, Query, Quota, Result, TokenSource};
+use wecom_enroll::{Client, ErrorKind, Query, Quota, Result};
 
 use crate::support::{Act, Call, List, Script, errcode, grant, ids, query, response, status};
 
@@ -287,57 +277,16 @@ async fn gettoken_response_with_repeated_keys_counts_the_last() {
     assert_eq!((error.errcode(), script.calls().len()), (Some(40001), 1));
 }
 
-/// The token service of an organization.
-#[derive(Clone, Default)]
-struct Central {
-    version: Arc<AtomicUsize>,
-    invalidated: Arc<AtomicUsize>,
-    down: bool,
-}
-
-impl TokenSource for Central {
-    fn token(&self) -> BoxFuture<'_, Result<AccessToken>> {
-        Box::pin(async {
-            sleep(Duration::from_millis(5)).await;
-            match self.down {
-                true => Err(Error::token("the vault is sealed")),
-                false => Ok(AccessToken::new(format!("C{}", self.version.load(SeqCst)))),
-            }
-        })
-    }
-
-    fn invalidate(&self, refused: &AccessToken) {
-        self.invalidated.fetch_add(1, SeqCst);
-        let version = self.version.load(SeqCst);
-        if refused.expose() == format!("C{version}") {
-            let _ = self.version.compare_exchange(version, version + 1, SeqCst, SeqCst);
-        }
-    }
-}
-
 #[tokio::test(start_paused = true)]
-async fn token_source_is_called_per_attempt_and_on_refusals() {
-    let script = Script::new(|call| match call.token.as_deref() {
-        Some("C0") if call.number > 3 => errcode(42001),
-        _ => List::of(300).respond(call),
-    });
-    let central = Central::default();
-    let client =
-        Client::builder().token_source(central.clone()).transport(script.clone()).build().unwrap();
-    assert_eq!(ids(client.enrolls(query())).await.unwrap(), List::of(300).ids());
-    assert_eq!(central.invalidated.load(SeqCst), 1);
-    assert_eq!(script.calls().last().unwrap().token.as_deref(), Some("C1"));
-}
-
-#[tokio::test(start_paused = true)]
-async fn token_source_error_is_the_source_of_the_error() {
-    let script = List::of(1).script();
-    let central = Central { down: true, ..Central::default() };
-    let client = Client::builder().token_source(central).transport(script.clone()).build().unwrap();
-    let error = ids(client.enrolls(query())).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Token);
-    assert_eq!(std::error::Error::source(&error).unwrap().to_string(), "the vault is sealed");
-    assert!(script.calls().is_empty());
+async fn gettoken_that_hangs_is_a_timeout_for_all_streams() {
+    let script = Script::new(|_| Act::Hang);
+    let client = script.app_client();
+    for error in list_all(&client, 100).await {
+        let error = error.unwrap_err();
+        assert_eq!((error.kind(), error.attempts()), (ErrorKind::Token, 4));
+        assert!(error.is_timeout() && error.is_transient());
+    }
+    assert_eq!(script.calls().len(), 4);
 }
 
 #[tokio::test(start_paused = true)]
