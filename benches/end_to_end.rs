@@ -9,7 +9,7 @@ use tokio::{
     runtime::{Builder, Runtime},
     time::{Instant, sleep},
 };
-use wecom_enroll::{Client, Query, simulator::Simulator};
+use wecom_enroll::{Client, HttpTransport, Query, simulator::Simulator};
 
 use crate::{owned, recorded};
 
@@ -37,7 +37,7 @@ fn loopback(c: &mut Criterion) {
     let sim = server.block_on(Simulator::builder().enrollees(ROWS).start()).unwrap();
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();
     let client = client(&sim);
-    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let http = HttpTransport::client_builder().unwrap().no_proxy().build().unwrap();
     let url = recorded::url(&sim);
 
     let mut group = c.benchmark_group("end to end, over loopback");

@@ -6,7 +6,9 @@ use bytes::Bytes;
 use futures::{FutureExt, future, future::BoxFuture};
 use http::{Request, Response};
 use serde_json::json;
-use wecom_enroll::{Client, ClientBuilder, Quota, Result, Transport, simulator::Simulator};
+use wecom_enroll::{
+    Client, ClientBuilder, HttpTransport, Quota, Result, Transport, simulator::Simulator,
+};
 
 use crate::owned;
 
@@ -47,7 +49,7 @@ pub(crate) fn url(sim: &Simulator) -> String {
 /// Records the list of a meeting with this many enrollees, who have five answers each.
 pub(crate) async fn list(enrollees: u64) -> Responses {
     let sim = Simulator::builder().enrollees(enrollees).start().await.unwrap();
-    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let http = HttpTransport::client_builder().unwrap().no_proxy().build().unwrap();
     let url = url(&sim);
     let mut responses = HashMap::new();
     let mut body = request(None);

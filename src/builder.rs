@@ -153,8 +153,8 @@ impl ClientBuilder {
         Self { max_body, ..self }
     }
 
-    /// Sets the HTTP client (reqwest 0.13). **Build it as [`HttpTransport::with_client`] describes**,
-    /// otherwise a redirect leaks the access token.
+    /// Sets the HTTP client (reqwest 0.13). **Build it with [`HttpTransport::client_builder`]**, or as
+    /// [`HttpTransport::with_client`] describes: otherwise a redirect leaks the access token.
     pub fn http_client(self, client: reqwest::Client) -> Self {
         self.transport(HttpTransport::with_client(client))
     }
@@ -186,7 +186,8 @@ impl ClientBuilder {
     ///   [`retry_after`](Self::retry_after),
     /// - the attempt timeout is zero,
     /// - the maximum body size is zero or more than 1 GiB,
-    /// - a Redis is set and the organization is unknown (see `Redis::company`), or
+    /// - a Redis is set and the organization is unknown (see `Redis::company`),
+    /// - the proxy in `HTTPS_PROXY` or `ALL_PROXY` is invalid and would be used, or
     /// - TLS cannot be set up on this machine.
     pub fn build(self) -> Result<Client> {
         self.validate()?;
@@ -194,7 +195,7 @@ impl ClientBuilder {
         let transport: Arc<dyn Transport> = match self.transport {
             Some(transport) => transport,
             None if is_loopback(&base_url) => Arc::new(HttpTransport::loopback()?),
-            None => Arc::new(HttpTransport::new()?),
+            None => Arc::new(HttpTransport::for_destination(Some(&base_url))?),
         };
         let limiter: Arc<dyn Limiter> = Arc::new(LocalLimiter::new(&self.quotas));
         #[cfg(feature = "redis")]

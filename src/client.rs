@@ -15,6 +15,27 @@ use crate::{
 /// The number of attempts, the time of each attempt and the size of responses are limited.
 /// [`RetryPolicy`](crate::RetryPolicy) documents how long a call can take.
 ///
+/// # Many streams at once
+///
+/// Every request in flight needs a connection, and clones do not limit their number: a thousand streams that
+/// are polled at the same time open a thousand connections or more, which exceeds the usual limit of 1,024 open
+/// files. Limit the number of streams instead, for example with
+/// [`flatten_unordered`](futures::StreamExt::flatten_unordered):
+///
+/// ```
+/// use futures::{Stream, StreamExt, stream};
+/// use wecom_enroll::{Client, Enroll, Query, Result};
+///
+/// /// Lists all meetings, 32 at the same time.
+/// fn list(client: Client, meetings: Vec<String>) -> impl Stream<Item = Result<Enroll>> {
+///     let queries = stream::iter(meetings).map(Query::webinar);
+///     queries.map(move |query| client.enrolls(query)).flatten_unordered(Some(32))
+/// }
+/// # let client = Client::builder().access_token("T").build()?;
+/// # drop(list(client, Vec::new()));
+/// # Ok::<(), wecom_enroll::Error>(())
+/// ```
+///
 /// # Tracing
 ///
 /// The client emits three [`tracing`](https://docs.rs/tracing) spans. They are at `WARN` level so that
@@ -50,7 +71,8 @@ impl Client {
         Self { api }
     }
 
-    /// Returns a stream of the rows of `query`. Nothing is sent before the first poll.
+    /// Returns a stream of the rows of `query`. Nothing is sent before the first poll. For many meetings, see
+    /// [above](Self#many-streams-at-once).
     pub fn enrolls(&self, query: Query) -> EnrollStream {
         EnrollStream::new(self.api.clone(), Checkpoint::start(query))
     }

@@ -357,25 +357,20 @@
 //!
 //! # A proxy
 //!
-//! The client uses the proxy of the environment (`HTTPS_PROXY`). For another proxy, or for other root
-//! certificates, build an HTTP client. The three settings after the proxy are required for security and for
-//! the quota: see [`HttpTransport::with_client`](crate::HttpTransport::with_client).
+//! The client uses the proxy of the environment (`HTTPS_PROXY`). For another proxy, build an HTTP client from
+//! [`HttpTransport::client_builder`](crate::HttpTransport::client_builder), which has the settings that are required
+//! for security and for the quota.
 //!
 //! ```
 //! use futures::StreamExt;
-//! use wecom_enroll::{Client, Query};
+//! use wecom_enroll::{Client, HttpTransport, Query};
 //!
 //! # use wecom_enroll::simulator::Simulator;
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let proxy = Simulator::builder().enrollees(120).start().await?;
 //! # let (proxy_url, base_url) = (proxy.base_url(), "http://127.0.0.1:9");
-//! let http = reqwest::Client::builder()
-//!     .proxy(reqwest::Proxy::all(proxy_url)?)
-//!     .redirect(reqwest::redirect::Policy::none())
-//!     .referer(false)
-//!     .retry(reqwest::retry::never())
-//!     .build()?;
+//! let http = HttpTransport::client_builder()?.proxy(reqwest::Proxy::all(proxy_url)?).build()?;
 //! let client = Client::builder()
 //!     .http_client(http)
 //! #     .access_token(proxy.access_token())

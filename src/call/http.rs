@@ -4,19 +4,22 @@
 //! URLs are removed from errors here, because they contain secrets. For the same reason, redirects are not
 //! followed. reqwest's own retries are off: a retry uses quota, so it belongs to the retry loop.
 
-use std::{
-    error::Error as StdError, fmt, fmt::Write as _, io, iter, mem, sync::Arc, time::Duration,
-};
+use std::{fmt, fmt::Write as _, io, mem, sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use futures::{FutureExt, future::BoxFuture};
-use http::{Request, Response, Uri};
-use hyper_util::client::proxy::matcher::Matcher;
-use tokio::task::yield_now;
+use http::{Method, Request, Response, StatusCode, Uri};
+use hyper_util::client::proxy::matcher::{Intercept, Matcher};
+use reqwest::{ClientBuilder, Proxy};
+use tokio::{net::TcpStream, task::yield_now, time::timeout};
 use url::Url;
 
 use crate::{
-    call::transport::{Transport, check_body},
+    call::{
+        proxy,
+        tls::{causes, client_config, tls_failure},
+        transport::{Transport, check_body},
+    },
     error::{ConnectionFailure, Error, Result},
 };
 
@@ -44,14 +47,21 @@ pub struct HttpTransport {
 }
 
 impl HttpTransport {
-    /// Creates a transport that uses the proxies of the environment (`HTTPS_PROXY`, `ALL_PROXY`, `NO_PROXY`).
+    /// Creates a transport that uses the proxies of the environment: `HTTPS_PROXY`, or `ALL_PROXY`, except for
+    /// the hosts in `NO_PROXY`.
     ///
     /// # Errors
     ///
-    /// Returns [`ErrorKind::InvalidArgument`](crate::ErrorKind::InvalidArgument) if TLS cannot be set up on
-    /// this machine.
+    /// Returns [`ErrorKind::InvalidArgument`](crate::ErrorKind::InvalidArgument) if the proxy of the environment
+    /// is invalid, or TLS cannot be set up on this machine.
     pub fn new() -> Result<Self> {
-        Self::build(reqwest::Client::builder(), Some(Arc::new(Matcher::from_env())))
+        Self::for_destination(None)
+    }
+
+    /// Creates a transport for this base URL. An invalid proxy is accepted if `NO_PROXY` exempts the URL.
+    pub(crate) fn for_destination(base_url: Option<&Url>) -> Result<Self> {
+        let proxies = proxy::from_environment(base_url)?;
+        Self::build(Self::client_builder()?, Some(Arc::new(proxies)))
     }
 
     /// Creates a transport that uses no proxy, for servers on this machine. A client whose base URL is a
@@ -59,36 +69,52 @@ impl HttpTransport {
     ///
     /// # Errors
     ///
-    /// Returns the same errors as [`HttpTransport::new`].
+    /// Returns [`ErrorKind::InvalidArgument`](crate::ErrorKind::InvalidArgument) if TLS cannot be set up on
+    /// this machine.
     pub fn loopback() -> Result<Self> {
-        Self::build(reqwest::Client::builder().no_proxy(), None)
+        Self::build(Self::client_builder()?.no_proxy(), None)
     }
 
-    fn build(builder: reqwest::ClientBuilder, proxies: Option<Arc<Matcher>>) -> Result<Self> {
-        let client = builder
+    fn build(builder: ClientBuilder, proxies: Option<Arc<Matcher>>) -> Result<Self> {
+        let client = builder.build().map_err(|e| {
+            Error::invalid_argument(format!("cannot create an HTTP client: {}", e.without_url()))
+        })?;
+        Ok(Self { client, proxies, may_redirect: false })
+    }
+
+    /// Returns a builder with the settings that [`with_client`](Self::with_client) requires, for an HTTP client
+    /// with other proxies, headers or timeouts.
+    ///
+    /// Its TLS is configured, so that reqwest needs no default provider of rustls, without which
+    /// `reqwest::Client::builder().build()` panics. Therefore root certificates that are added to the builder
+    /// have no effect: set `SSL_CERT_FILE`, or replace the configuration with `tls_backend_preconfigured`.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`ErrorKind::InvalidArgument`](crate::ErrorKind::InvalidArgument) if TLS cannot be set up on
+    /// this machine.
+    pub fn client_builder() -> Result<ClientBuilder> {
+        let mut tls = client_config()?;
+        tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(reqwest::Client::builder()
+            .tls_backend_preconfigured(tls)
             .redirect(reqwest::redirect::Policy::none())
             .referer(false)
             .retry(reqwest::retry::never())
             .connect_timeout(CONNECT_TIMEOUT)
             .pool_max_idle_per_host(MAX_IDLE)
-            .user_agent(concat!("wecom-enroll/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .map_err(|e| {
-                Error::invalid_argument(format!(
-                    "cannot create an HTTP client: {}",
-                    e.without_url()
-                ))
-            })?;
-        Ok(Self { client, proxies, may_redirect: false })
+            .user_agent(concat!("wecom-enroll/", env!("CARGO_PKG_VERSION"))))
     }
 
     /// Creates a transport from a reqwest client (version 0.13), for example one with other proxies, root
     /// certificates or headers.
     ///
-    /// **Build the client with `redirect(Policy::none())` and `referer(false)`**, or a redirect leaks the
-    /// access token in the `Referer` header. Also use `retry(retry::never())`, because reqwest's retries do
-    /// not use quota. `Error::is_proxy` detects that a proxy of
-    /// this client refuses to connect, but not that the proxy cannot be reached.
+    /// **Build the client with [`client_builder`](Self::client_builder)**, or with `redirect(Policy::none())` and
+    /// `referer(false)`: otherwise a redirect leaks the access token in the `Referer` header. Also use
+    /// `retry(retry::never())`, because reqwest's retries do not use quota.
+    ///
+    /// [`Error::is_proxy`] detects that a proxy of this client refuses to connect, which is always a permanent
+    /// error, but not that the proxy cannot be reached.
     #[must_use]
     pub fn with_client(client: reqwest::Client) -> Self {
         Self { client, proxies: None, may_redirect: true }
@@ -108,8 +134,10 @@ impl HttpTransport {
         let mut request = reqwest::Request::new(head.method, url);
         *request.headers_mut() = head.headers;
         *request.body_mut() = Some(body.into());
-        let sent = self.client.execute(request).await;
-        let mut response = sent.map_err(|e| self.connection_error(e, &head.uri))?;
+        let mut response = match self.client.execute(request).await {
+            Ok(response) => response,
+            Err(error) => return Err(self.connection_error(error, &head.uri).await),
+        };
         if expected_url.is_some_and(|url| *response.url() != url) {
             return Err(Error::http_status(302));
         }
@@ -119,12 +147,23 @@ impl HttpTransport {
         Ok(response)
     }
 
-    fn connection_error(&self, error: reqwest::Error, uri: &Uri) -> Error {
-        let proxied = self.proxies.as_ref().is_some_and(|proxies| proxies.intercept(uri).is_some());
-        match connection_failure(&error, proxied) {
-            Some(failure) => without_url(error).with_connection_failure(failure),
-            None => without_url(error),
+    async fn connection_error(&self, error: reqwest::Error, uri: &Uri) -> Error {
+        if error.is_timeout() || !error.is_connect() {
+            return without_url(error);
         }
+        let proxy = self.proxies.as_ref().and_then(|proxies| proxies.intercept(uri));
+        let (failure, transient) = match (connection_failure(&error, proxy.is_some()), proxy) {
+            (Some(failure), _) => failure,
+            (None, None) => (ConnectionFailure::Proxy, false),
+            (None, Some(proxy)) if is_socks(&proxy) => {
+                (ConnectionFailure::Proxy, !is_reachable(proxy.uri()).await)
+            }
+            (None, Some(proxy)) => match refusal(&proxy, uri).await {
+                Some(status) => return without_url(error).with_proxy_status(status.as_u16()),
+                None => (ConnectionFailure::Proxy, true),
+            },
+        };
+        without_url(error).with_connection_failure(failure, transient)
     }
 }
 
@@ -170,7 +209,7 @@ async fn read(mut response: reqwest::Response, max_body: usize) -> Result<Bytes>
 fn without_url(error: reqwest::Error) -> Error {
     let is_timeout = error.is_timeout();
     let error = Error::transport(error.without_url());
-    if is_timeout { error.with_connection_failure(ConnectionFailure::Timeout) } else { error }
+    if is_timeout { error.with_connection_failure(ConnectionFailure::Timeout, true) } else { error }
 }
 
 /// Appends the chunks to the body. Memory is reserved for what was received, not for what `Content-Length`
@@ -181,30 +220,51 @@ fn join(body: &mut BytesMut, chunks: &mut Vec<Bytes>) {
     chunks.drain(..).for_each(|chunk| body.extend_from_slice(&chunk));
 }
 
-/// Classifies a connection failure by the types in the error's source chain. `proxied`: a proxy of the
-/// environment applies to the URL.
-fn connection_failure(error: &reqwest::Error, proxied: bool) -> Option<ConnectionFailure> {
-    if error.is_timeout() || !error.is_connect() {
-        return None;
+/// Returns which part of connecting failed, and whether that is transient, by the types of the causes.
+/// `None` if a proxy refused to connect. `proxied`: a proxy of the environment applies to the URL.
+fn connection_failure(error: &reqwest::Error, proxied: bool) -> Option<(ConnectionFailure, bool)> {
+    if let Some(failure) = tls_failure(error) {
+        return Some(failure);
     }
-    let causes = || iter::successors(error.source(), |&cause| cause.source());
-    let io_error = causes().find_map(|cause| cause.downcast_ref::<io::Error>());
-    // The source of an `io::Error` is not the error that it wraps, which may be another `io::Error`.
-    let io_error = iter::successors(io_error, |&error| error.get_ref()?.downcast_ref()).last();
-    let wrapped = io_error.and_then(io::Error::get_ref);
-    let is_tls = causes().any(<dyn StdError>::is::<rustls::Error>)
-        || wrapped.is_some_and(<dyn StdError + Send + Sync>::is::<rustls::Error>);
-    Some(match io_error {
-        _ if is_tls => ConnectionFailure::Tls,
+    let error = causes(error).filter_map(|cause| cause.downcast_ref::<io::Error>()).last()?;
+    let failure = match (error.kind(), error.raw_os_error()) {
+        (_, Some(code)) if is_too_many_open_files(code) => ConnectionFailure::OpenFiles,
         _ if proxied => ConnectionFailure::Proxy,
-        // A proxy that refuses to connect is reported without an `io::Error`.
-        None => ConnectionFailure::Proxy,
-        Some(error) => match (error.kind(), error.raw_os_error()) {
-            // The server closed the connection during the handshake.
-            (io::ErrorKind::UnexpectedEof, _) => ConnectionFailure::Tls,
-            // Except on Windows, the resolver's errors are not errors of the system.
-            (_, None | Some(11_001..=11_004)) => ConnectionFailure::Resolve,
-            _ => ConnectionFailure::Connect,
-        },
-    })
+        // The server closed the connection during the handshake.
+        (io::ErrorKind::UnexpectedEof, _) => ConnectionFailure::Tls,
+        // Except on Windows, the resolver's errors are not errors of the system.
+        (_, None | Some(11_001..=11_004)) => ConnectionFailure::Resolve,
+        _ => ConnectionFailure::Connect,
+    };
+    Some((failure, true))
+}
+
+/// Returns whether this error of the system is `EMFILE`, `ENFILE` or `WSAEMFILE`.
+fn is_too_many_open_files(code: i32) -> bool {
+    if cfg!(windows) { code == 10_024 } else { matches!(code, 23 | 24) }
+}
+
+/// Asks an HTTP proxy once more to connect to the host of `uri`, because reqwest does not report the status with
+/// which it refused. Returns `None` if it does not respond, or accepts this time.
+async fn refusal(proxy: &Intercept, uri: &Uri) -> Option<StatusCode> {
+    let mut through = Proxy::http(proxy.uri().to_string()).ok()?;
+    if let Some(credentials) = proxy.basic_auth() {
+        through = through.custom_http_auth(credentials.clone());
+    }
+    let client = HttpTransport::client_builder().ok()?.proxy(through).build().ok()?;
+    let target = format!("http://{}:{}", uri.host()?, uri.port_u16().unwrap_or(443));
+    let response = client.request(Method::CONNECT, target).send().await.ok()?;
+    Some(response.status()).filter(|status| !status.is_success())
+}
+
+fn is_socks(proxy: &Intercept) -> bool {
+    proxy.uri().scheme_str().is_some_and(|scheme| scheme.starts_with("socks"))
+}
+
+/// Returns whether a SOCKS proxy accepts connections. Its errors do not show that.
+async fn is_reachable(proxy: &Uri) -> bool {
+    let host = proxy.host().unwrap_or_default().trim_matches(['[', ']']);
+    // The port that reqwest uses if there is none.
+    let connect = TcpStream::connect((host, proxy.port_u16().unwrap_or(80)));
+    timeout(CONNECT_TIMEOUT, connect).await.is_ok_and(|connected| connected.is_ok())
 }

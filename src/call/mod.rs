@@ -7,9 +7,11 @@ mod attempt;
 pub(crate) mod gettoken;
 mod http;
 pub(crate) mod limiter;
+mod proxy;
 mod retry;
 mod retry_after;
 mod stats;
+pub(crate) mod tls;
 pub(crate) mod token;
 mod transport;
 

@@ -18,11 +18,15 @@ pub(super) fn hint(
     match (kind, connection, status) {
         (_, Some(ConnectionFailure::Resolve), _) => Some(&RESOLVE),
         (_, Some(ConnectionFailure::Connect), _) => Some(&CONNECT),
+        (_, Some(ConnectionFailure::OpenFiles), _) => Some(&OPEN_FILES),
         (_, Some(ConnectionFailure::Tls), _) => Some(&TLS),
+        (_, Some(ConnectionFailure::Certificate), _) => Some(&CERTIFICATE),
         (_, Some(ConnectionFailure::Proxy), _) => Some(&PROXY),
         (_, Some(ConnectionFailure::Timeout), _) => Some(&TIMEOUT),
         (_, _, Some(300..=399)) => Some(&REDIRECT),
-        (_, _, Some(407)) => Some(&PROXY_CREDENTIALS),
+        (_, Some(ConnectionFailure::ProxyCredentials), _) | (_, _, Some(407)) => {
+            Some(&PROXY_CREDENTIALS)
+        }
         (ErrorKind::Cursor, ..) => Some(&CURSOR),
         (ErrorKind::Checkpoint, ..) => Some(&CHECKPOINT),
         (ErrorKind::Redis, ..) => Some(if transient { &REDIS_UNAVAILABLE } else { &REDIS_REFUSES }),
@@ -51,8 +55,8 @@ const REDIRECT: Hint = Hint {
 };
 
 const PROXY_CREDENTIALS: Hint = Hint {
-    en: "the proxy requires a user name and password; set HTTPS_PROXY to http://user:password@host:port",
-    zh: "代理需要用户名与密码，请将 HTTPS_PROXY 设为 http://user:password@host:port",
+    en: "the proxy requires a valid user name and password; set HTTPS_PROXY to http://user:password@host:port",
+    zh: "代理需要正确的用户名与密码，请将 HTTPS_PROXY 设为 http://user:password@host:port",
 };
 
 const NOT_WECOM: Hint = Hint {
@@ -70,14 +74,24 @@ const CONNECT: Hint = Hint {
     zh: "主机未接受连接，请检查防火墙，以及本网络是否需要代理（HTTPS_PROXY）",
 };
 
+const OPEN_FILES: Hint = Hint {
+    en: "too many files and connections are open; list fewer meetings at the same time, or raise the limit (ulimit -n)",
+    zh: "打开的文件与连接过多，请减少同时读取的会议数，或提高上限（ulimit -n）",
+};
+
 const TLS: Hint = Hint {
     en: "the TLS handshake failed; check this machine's clock, and whether a proxy replaces the certificate (then add its root certificate to the system or, on Linux, to the file in SSL_CERT_FILE)",
     zh: "TLS 握手失败，请检查本机时钟，以及是否有代理替换了证书（如有，请将其根证书加入系统；在 Linux 上，也可加入 SSL_CERT_FILE 所指的文件）",
 };
 
+const CERTIFICATE: Hint = Hint {
+    en: "the server's certificate is not trusted; if a proxy replaces certificates, add its root certificate to the system or, on Linux, set SSL_CERT_FILE (or SSL_CERT_DIR) to it; else check the base URL and this machine's clock",
+    zh: "服务器证书不受信任：如果有代理替换证书，请将其根证书加入系统，在 Linux 上也可设置 SSL_CERT_FILE（或 SSL_CERT_DIR）；否则请检查接口地址与本机时钟",
+};
+
 const PROXY: Hint = Hint {
-    en: "the proxy cannot be reached or refuses the connection; check HTTPS_PROXY and its user name and password",
-    zh: "无法连接代理，或代理拒绝连接，请检查 HTTPS_PROXY 及其用户名与密码",
+    en: "the proxy cannot be reached or refuses the connection; check HTTPS_PROXY and its user name and password, and whether the proxy allows this host",
+    zh: "无法连接代理，或代理拒绝连接，请检查 HTTPS_PROXY 及其用户名与密码，以及代理是否允许访问该主机",
 };
 
 const TIMEOUT: Hint = Hint {

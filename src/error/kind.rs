@@ -28,17 +28,23 @@ pub enum ErrorKind {
     Redis,
 }
 
-/// Which part of a connection failed. Determined by the type of the cause.
+/// Which part of a connection failed. Determined by the type of the cause, never by its text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ConnectionFailure {
     /// The host name could not be resolved.
     Resolve,
     /// The host could not be reached, or refused the connection.
     Connect,
+    /// The process or the system has too many open files and connections.
+    OpenFiles,
     /// The TLS handshake failed.
     Tls,
+    /// The server's certificate is not trusted.
+    Certificate,
     /// The proxy could not be reached, or refused to connect.
     Proxy,
+    /// The proxy requires a user name and password, or other ones.
+    ProxyCredentials,
     /// The time for the attempt, or for connecting, was exceeded.
     Timeout,
 }

@@ -129,8 +129,22 @@ impl Error {
         self.0.kind == ErrorKind::Token && self.is_timeout() && self.0.attempts == 0
     }
 
-    pub(crate) fn with_connection_failure(self, failure: ConnectionFailure) -> Self {
-        self.with(|e| e.connection = Some(failure))
+    pub(crate) fn with_connection_failure(
+        self,
+        failure: ConnectionFailure,
+        transient: bool,
+    ) -> Self {
+        self.with(|e| (e.connection, e.transient) = (Some(failure), transient))
+    }
+
+    /// Sets the HTTP status with which a proxy refused to connect to the server.
+    pub(crate) fn with_proxy_status(self, status: u16) -> Self {
+        let failure = match status {
+            407 => ConnectionFailure::ProxyCredentials,
+            _ => ConnectionFailure::Proxy,
+        };
+        self.with_connection_failure(failure, is_transient_status(status))
+            .with(|e| e.text = format!("the proxy refused to connect: HTTP status {status}").into())
     }
 
     pub(crate) fn body_too_large(max_body: usize) -> Self {
@@ -236,7 +250,8 @@ impl Error {
     }
 
     /// Returns whether the same call may succeed later: connection failures, timeouts, truncated bodies, HTTP
-    /// status 408, 429 and 5xx, errcode -1, 45033 and 45009, and an unreachable Redis.
+    /// status 408, 429 and 5xx, errcode -1, 45033 and 45009, and an unreachable Redis. An untrusted certificate
+    /// and a proxy that refuses to connect, unless with one of these statuses, are permanent.
     ///
     /// Unless the token source failed or the server asked for too long a wait, the call was already retried
     /// as the retry policy allows.
@@ -263,18 +278,19 @@ impl Error {
     /// Returns whether no connection could be established: the host name could not be resolved, the host
     /// could not be reached, the proxy refused, or the TLS handshake failed.
     pub fn is_connect(&self) -> bool {
-        use ConnectionFailure::{Connect, Proxy, Resolve, Tls};
-        matches!(self.0.connection, Some(Resolve | Connect | Tls | Proxy))
+        !matches!(self.0.connection, None | Some(ConnectionFailure::Timeout))
     }
 
     /// Returns whether the TLS handshake failed, for example because of an untrusted certificate.
     pub fn is_tls(&self) -> bool {
-        self.0.connection == Some(ConnectionFailure::Tls)
+        use ConnectionFailure::{Certificate, Tls};
+        matches!(self.0.connection, Some(Tls | Certificate))
     }
 
     /// Returns whether the proxy could not be reached or refused the request.
     pub fn is_proxy(&self) -> bool {
-        self.0.connection == Some(ConnectionFailure::Proxy) || self.0.status == Some(407)
+        use ConnectionFailure::{Proxy, ProxyCredentials};
+        matches!(self.0.connection, Some(Proxy | ProxyCredentials)) || self.0.status == Some(407)
     }
 
     /// Returns whether WeCom refused the access token.

@@ -4,7 +4,7 @@
 //! the retry policy of the call.
 
 use std::{
-    fmt,
+    fmt, io,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -14,14 +14,19 @@ use futures::{
     future::{BoxFuture, Shared},
 };
 use redis::{
-    AsyncConnectionConfig, Client, ErrorKind, FromRedisValue, IntoConnectionInfo, RedisError,
-    ScriptInvocation, aio::MultiplexedConnection, io::tcp::TcpSettings,
+    AsyncConnectionConfig, Client, ConnectionAddr, ErrorKind, FromRedisValue, IntoConnectionInfo,
+    RedisConnectionInfo, RedisError, ScriptInvocation, aio::MultiplexedConnection,
+    io::tcp::TcpSettings,
 };
-use rustls::crypto::{CryptoProvider, aws_lc_rs};
-use tokio::time::timeout;
-use url::form_urlencoded::byte_serialize;
+use rustls::pki_types::ServerName;
+use tokio::{net::TcpStream, time::timeout};
+use tokio_rustls::TlsConnector;
+use url::{Url, form_urlencoded::byte_serialize};
 
-use crate::error::{Error, Result};
+use crate::{
+    call::tls::{client_config, tls_failure},
+    error::{Error, Result},
+};
 
 /// The time limit of a script, including connecting.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -30,7 +35,6 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 /// [guide](crate::_redis_guide) describes what is shared.
 ///
 /// Cheap to clone: clones share one connection. It is established on first use and again after it is lost.
-/// Connecting installs a process-wide rustls crypto provider, unless one is already installed.
 ///
 /// ```
 /// use wecom_enroll::{Client, Redis};
@@ -49,11 +53,12 @@ pub struct Redis {
 
 struct Server {
     client: Client,
+    tls: bool,
     connection: Mutex<Option<Connection>>,
 }
 
 /// Shared, so that every waiting caller drives it: a stream that is not polled must not delay others.
-type Connection = Shared<BoxFuture<'static, Result<MultiplexedConnection, RedisError>>>;
+type Connection = Shared<BoxFuture<'static, Result<MultiplexedConnection>>>;
 
 impl Redis {
     /// Creates a handle from a URL: `redis://[user:password@]host[:port][/db]`, or `rediss://` for TLS with
@@ -66,17 +71,13 @@ impl Redis {
     /// Returns [`ErrorKind::InvalidArgument`](crate::ErrorKind::InvalidArgument) if the URL is invalid. The
     /// message does not repeat the URL, which may contain a password.
     pub fn open(url: &str) -> Result<Self> {
-        let info = url.into_connection_info().map(|info| {
-            // The connection carries many small requests at the same time.
-            info.set_tcp_settings(TcpSettings::default().set_nodelay(true))
-        });
-        let client = info.and_then(Client::open).map_err(|_| {
+        let (client, tls) = parse(url).ok_or_else(|| {
             Error::invalid_argument(
                 "invalid Redis URL: expected redis://[user:password@]host[:port][/db], or rediss:// for \
                  TLS; percent-encode special characters in the password",
             )
         })?;
-        let server = Arc::new(Server { client, connection: Mutex::default() });
+        let server = Arc::new(Server { client, tls, connection: Mutex::default() });
         Ok(Self { server, company: None })
     }
 
@@ -114,23 +115,25 @@ impl Redis {
     /// Returns `crate::ErrorKind::Redis`. The script may have run nevertheless.
     pub(super) async fn run<T: FromRedisValue>(&self, script: &ScriptInvocation<'_>) -> Result<T> {
         let connection = self.connection();
-        let run = async { script.invoke_async(&mut connection.clone().await?).await };
+        let run = async {
+            let mut connection = connection.clone().await.map_err(|error| (error, true))?;
+            let reply = script.invoke_async(&mut connection).await;
+            reply.map_err(|e| (explain(&e), e.is_io_error() || e.is_unrecoverable_error()))
+        };
         let (error, lost) = match timeout(TIMEOUT, run).await {
             Ok(Ok(value)) => return Ok(value),
-            Ok(Err(error)) => {
-                (explain(&error), error.is_io_error() || error.is_unrecoverable_error())
-            }
+            Ok(Err(failure)) => failure,
             // The connection may be dead, which TCP would notice only after minutes.
             Err(_) => (Error::redis("Redis did not respond in time", true), true),
         };
-        if lost || connection.peek().is_some_and(Result::is_err) {
+        if lost {
             self.slot().take_if(|present| present.ptr_eq(&connection));
         }
         Err(error)
     }
 
     fn connection(&self) -> Connection {
-        let connect = || connect(self.server.client.clone()).boxed().shared();
+        let connect = || connect(self.server.client.clone(), self.server.tls).boxed().shared();
         self.slot().get_or_insert_with(connect).clone()
     }
 
@@ -139,16 +142,70 @@ impl Redis {
     }
 }
 
-async fn connect(client: Client) -> Result<MultiplexedConnection, RedisError> {
-    if CryptoProvider::get_default().is_none() {
-        // If the program links several providers, rustls panics unless one is installed. An error means that
-        // one was already installed.
-        let _ = aws_lc_rs::default_provider().install_default();
+/// Returns the client for a URL, and whether it must use TLS. The client itself never does: it would use the
+/// default provider of rustls, and panic if the program links several and has installed none.
+fn parse(url: &str) -> Option<(Client, bool)> {
+    let mut url = Url::parse(url).ok()?;
+    let plain = match url.scheme() {
+        "rediss" => Some("redis"),
+        "valkeys" => Some("valkey"),
+        _ => None,
+    };
+    if let Some(plain) = plain {
+        url.set_scheme(plain).ok()?;
+        // `#insecure` would turn off the verification of the certificate.
+        if url.fragment().is_some() {
+            return None;
+        }
     }
+    // The connection carries many small requests at the same time.
+    let info = url.into_connection_info().ok()?;
+    let info = info.set_tcp_settings(TcpSettings::default().set_nodelay(true));
+    Some((Client::open(info).ok()?, plain.is_some()))
+}
+
+async fn connect(client: Client, tls: bool) -> Result<MultiplexedConnection> {
     // `TIMEOUT` covers connecting and the response.
     let config =
         AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
-    client.get_multiplexed_async_connection_with_config(&config).await
+    let info = client.get_connection_info();
+    match info.addr() {
+        ConnectionAddr::Tcp(host, port) if tls => {
+            connect_tls(host, *port, info.redis_settings(), config).await
+        }
+        _ => {
+            let connection = client.get_multiplexed_async_connection_with_config(&config).await;
+            connection.map_err(|error| explain(&error))
+        }
+    }
+}
+
+async fn connect_tls(
+    host: &str,
+    port: u16,
+    settings: &RedisConnectionInfo,
+    config: AsyncConnectionConfig,
+) -> Result<MultiplexedConnection> {
+    let name = ServerName::try_from(host.to_owned()).map_err(|error| {
+        Error::redis("the host name of Redis is invalid", false).with_source(error)
+    })?;
+    let unreachable = |error: io::Error| explain(&error.into());
+    let socket = TcpStream::connect((host, port)).await.map_err(unreachable)?;
+    socket.set_nodelay(true).map_err(unreachable)?;
+    let config_error = |error| Error::redis("TLS with Redis failed", false).with_source(error);
+    let connector = TlsConnector::from(Arc::new(client_config().map_err(config_error)?));
+    let stream =
+        connector.connect(name, socket).await.map_err(|error| match tls_failure(&error) {
+            Some((failure, transient)) => Error::redis("TLS with Redis failed", transient)
+                .with_source(error)
+                .with_connection_failure(failure, transient),
+            None => unreachable(error),
+        })?;
+    let connection = MultiplexedConnection::new_with_config(settings, stream, config).await;
+    let (connection, driver) = connection.map_err(|error| explain(&error))?;
+    // Ends when the last clone of the connection is dropped.
+    tokio::spawn(driver);
+    Ok(connection)
 }
 
 // The server's URL contains the password.

@@ -1,6 +1,6 @@
 //! Connection failures over real sockets: their classification, their hints, and no URL in their text.
 
-use std::{env, error::Error as _, time::Duration};
+use std::{env, error::Error as _, fs::File, iter, time::Duration};
 
 use reqwest::Proxy;
 use tokio::{
@@ -8,7 +8,7 @@ use tokio::{
     net::{TcpListener, TcpSocket},
     process::Command,
 };
-use wecom_enroll::{Client, ClientBuilder, Error, ErrorKind, RetryPolicy};
+use wecom_enroll::{Client, ClientBuilder, Error, ErrorKind, HttpTransport, RetryPolicy};
 
 use crate::{
     secrets::{SECRET, TOKEN, check},
@@ -49,14 +49,18 @@ fn builder(base_url: &str) -> ClientBuilder {
         .attempt_timeout(Duration::from_secs(20))
 }
 
+fn http_client() -> reqwest::ClientBuilder {
+    HttpTransport::client_builder().unwrap()
+}
+
 /// Returns a builder that ignores the proxies of the environment.
 fn direct(base_url: &str) -> ClientBuilder {
-    builder(base_url).http_client(reqwest::Client::builder().no_proxy().build().unwrap())
+    builder(base_url).http_client(http_client().no_proxy().build().unwrap())
 }
 
 fn proxied(proxy: &str) -> ClientBuilder {
     let proxy = Proxy::all(format!("http://user:{SECRET}@{proxy}")).unwrap();
-    let client = reqwest::Client::builder().proxy(proxy).build().unwrap();
+    let client = http_client().proxy(proxy).build().unwrap();
     builder("https://host.invalid").http_client(client)
 }
 
@@ -119,7 +123,8 @@ async fn connection_through_a_proxy_that_refuses_is_a_proxy_error() {
         "HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n",
         "HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n",
     ] {
-        failure(proxied(&server(response).await), &["connect", "proxy"], "proxy").await;
+        let error = failure(proxied(&server(response).await), &["connect", "proxy"], "proxy").await;
+        assert!(!error.is_transient(), "{error:?}");
     }
 }
 
@@ -130,12 +135,40 @@ async fn connection_to_a_silent_server_is_a_timeout() {
     let error = failure(builder(&url).attempt_timeout(limit), &["timeout"], "time limit").await;
     assert!(error.is_transient() && error.to_string().contains("200ms"), "{error}");
     // A time limit of the HTTP client is classified in the same way, even if the body has started.
-    let client = reqwest::Client::builder().no_proxy().timeout(limit).build().unwrap();
+    let client = http_client().no_proxy().timeout(limit).build().unwrap();
     for response in ["", "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{"] {
         let url = format!("http://{}", server(response).await);
         let builder = builder(&url).http_client(client.clone());
         assert!(failure(builder, &["timeout"], "time limit").await.is_transient());
     }
+}
+
+/// Opens files until the process may open no more, and prints the error of a list.
+#[cfg(unix)]
+#[tokio::test]
+#[ignore = "the child process of another test"]
+async fn child_process_has_too_many_open_files() {
+    let client = builder("http://127.0.0.1:1").build().unwrap();
+    let _files: Vec<_> = iter::from_fn(|| File::open("/dev/null").ok()).take(64).collect();
+    let error = ids(client.enrolls(query())).await.unwrap_err();
+    println!(
+        "PREDICATES {} {} {:?}",
+        predicates(&error).join(","),
+        error.is_transient(),
+        error.hint()
+    );
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn connection_with_too_many_open_files_has_a_hint() {
+    let test = "connection::child_process_has_too_many_open_files";
+    let script = format!("ulimit -n 64; exec \"$0\" --exact {test} --ignored --nocapture");
+    let process =
+        Command::new("sh").arg("-c").arg(script).arg(env::current_exe().unwrap()).output();
+    let output = String::from_utf8(process.await.unwrap().stdout).unwrap();
+    assert!(output.contains("PREDICATES connect true Some(\"too many files"), "{output}");
+    assert!(output.contains("ulimit -n"), "{output}");
 }
 
 #[tokio::test]

@@ -14,7 +14,7 @@ use std::{
 
 use futures::StreamExt;
 use serde_json::{Map, Value, json};
-use wecom_enroll::{Client, ErrorKind, Quota, RetryPolicy, simulator::Simulator};
+use wecom_enroll::{Client, ErrorKind, HttpTransport, Quota, RetryPolicy, simulator::Simulator};
 
 use crate::{
     http::start,
@@ -34,7 +34,7 @@ fn client(script: &Script) -> Client {
 /// Pages of both lists, as the simulator sends them.
 async fn texts() -> Vec<String> {
     let sim = start(Simulator::builder().enrollees(500)).await;
-    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let http = HttpTransport::client_builder().unwrap().no_proxy().build().unwrap();
     let mut pages = vec![r#"{"errcode":45009,"errmsg":"freq"}"#.to_owned()];
     for path in ["webinar/enroll", "enroll"] {
         for limit in [1, 2, 3, 5] {

@@ -4,7 +4,9 @@ use std::{net::SocketAddr, time::Duration};
 
 use futures::{StreamExt, TryStreamExt};
 use tokio::time::{Instant, timeout};
-use wecom_enroll::{Client, ClientBuilder, Enroll, ErrorKind, RetryPolicy, simulator::Simulator};
+use wecom_enroll::{
+    Client, ClientBuilder, Enroll, ErrorKind, HttpTransport, RetryPolicy, simulator::Simulator,
+};
 
 use crate::{
     http::{builder, expected, fault, start},
@@ -165,7 +167,8 @@ async fn redirect_is_not_followed() {
     assert_eq!(other.calls().connections, 0);
 
     // Even a client that follows redirects does not get rows from the target.
-    let following = reqwest::Client::builder().no_proxy().build().unwrap();
+    let following = HttpTransport::client_builder().unwrap().no_proxy();
+    let following = following.redirect(reqwest::redirect::Policy::default()).build().unwrap();
     let client = builder(&sim).http_client(following).build().unwrap();
     let error = ids(client.enrolls(query())).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Status);

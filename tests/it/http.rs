@@ -17,7 +17,7 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 use wecom_enroll::{
-    Client, ClientBuilder, EnrollStatus, ErrorKind, Query, Quota, RetryPolicy,
+    Client, ClientBuilder, EnrollStatus, ErrorKind, HttpTransport, Query, Quota, RetryPolicy,
     StatusFilter,
     simulator::{Fault, Simulator, SimulatorBuilder},
 };
@@ -252,7 +252,7 @@ async fn retry_after_header_may_be_seconds_or_a_date() {
 #[tokio::test]
 async fn http_client_and_path_of_the_base_url_are_used() {
     let sim = start(Simulator::builder().enrollees(60)).await;
-    let custom = reqwest::Client::builder().no_proxy().build().unwrap();
+    let custom = HttpTransport::client_builder().unwrap().no_proxy().build().unwrap();
     let client = builder(&sim).http_client(custom).build().unwrap();
     assert_eq!(ids(client.enrolls(query())).await.unwrap(), expected(60));
     let proxied = builder(&sim).base_url(format!("{}/proxy/", sim.base_url())).build().unwrap();

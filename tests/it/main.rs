@@ -1,8 +1,8 @@
 //! The behavior of the library, one module per subject.
 //!
 //! Tests with scripted transports run on tokio's paused clock. Real sockets and real time are used only
-//! in `blocking`, `cli`, `connection`, `decode`, `hostile`, `http`, `readme_example`, `redis`,
-//! `simulator` and `soak`.
+//! in `blocking`, `cli`, `connection`, `decode`, `hostile`, `http`, `proxy`, `readme_example`, `redis`,
+//! `simulator`, `soak` and `tls`.
 //!
 //! | to test | see |
 //! |---|---|
@@ -61,6 +61,7 @@ mod decode;
 mod hostile;
 #[cfg(feature = "simulator")]
 mod http;
+mod proxy;
 #[cfg(feature = "simulator")]
 mod readme_example;
 #[cfg(all(feature = "redis", feature = "simulator"))]
@@ -69,3 +70,4 @@ mod redis;
 mod simulator;
 #[cfg(feature = "simulator")]
 mod soak;
+mod tls;

@@ -21,7 +21,9 @@ use crate::{
 /// Parts of help texts.
 pub(crate) const CREDENTIALS: &str = "Credentials are environment variables: WECOM_CORP_ID with WECOM_CORP_SECRET, or \
     WECOM_ACCESS_TOKEN. If WECOM_REDIS_URL is set, quota and access token are shared with every other process that \
-    uses the same Redis (requires the feature redis).";
+    uses the same Redis (requires the feature redis).\n\nHTTPS_PROXY or ALL_PROXY set a proxy, except for the hosts in \
+    NO_PROXY. SSL_CERT_FILE and SSL_CERT_DIR replace the system's root certificates (not on macOS and Windows): set \
+    them if the server's certificate is not trusted.";
 
 pub(crate) const DURATIONS: &str = "Durations are written like 10ms, 2s, 1m or 1h.";
 

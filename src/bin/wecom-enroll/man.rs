@@ -50,7 +50,10 @@ const ENVIRONMENT: [(&str, &str); 9] = [
     ("NO_COLOR", "If set, log events are not colored."),
     ("HTTPS_PROXY, ALL_PROXY", "URL of the proxy, from the first of them that is set."),
     ("NO_PROXY", "Hosts that are contacted directly."),
-    ("SSL_CERT_FILE", "Root certificates, instead of the system's. Not on macOS and Windows."),
+    (
+        "SSL_CERT_FILE, SSL_CERT_DIR",
+        "File and directory with root certificates, instead of the system's. Not on macOS and Windows.",
+    ),
 ];
 
 pub(crate) fn run(args: &Args, mut program: Command) -> Result<u8, Stop> {

@@ -87,7 +87,13 @@ async fn redis_user_with_documented_rights_is_enough() {
 
 #[test]
 fn redis_url_is_not_repeated_in_errors_or_debug_output() {
-    for url in ["redis://h:wr0ng-port", "http://wr0ng@h", "wr0ng"] {
+    for url in [
+        "redis://h:wr0ng-port",
+        "http://wr0ng@h",
+        "wr0ng",
+        "rediss://wr0ng@h/#insecure",
+        "rediss://",
+    ] {
         let error = Redis::open(url).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidArgument);
         assert!(!full_text(&error).contains("wr0ng"));
@@ -159,6 +165,8 @@ async fn redis_tls_requires_a_trusted_certificate() {
         error.kind() == ErrorKind::Redis && full_text(&error).contains("certificate"),
         "{error:?}"
     );
+    assert!(error.is_tls() && !error.is_transient(), "{error:?}");
+    assert!(error.hint().unwrap().contains("SSL_CERT_FILE"), "{error:?}");
 }
 
 #[cfg(feature = "cli")]

@@ -12,14 +12,14 @@ use std::{
     time::Duration,
 };
 
-use reqwest::{Client, Response, redirect::Policy};
+use reqwest::{Client, Response};
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
     time::{sleep, timeout},
 };
-use wecom_enroll::simulator::Simulator;
+use wecom_enroll::{HttpTransport, simulator::Simulator};
 
 const WEBINAR: &str = "/cgi-bin/meeting/webinar/enroll/list";
 const MEETING: &str = "/cgi-bin/meeting/enroll/list";
@@ -29,7 +29,7 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 static CLIENT: LazyLock<Client> = LazyLock::new(|| client_with_idle_connections(0));
 
 fn client_with_idle_connections(max: usize) -> Client {
-    let builder = Client::builder().no_proxy().redirect(Policy::none());
+    let builder = HttpTransport::client_builder().unwrap().no_proxy();
     builder.pool_max_idle_per_host(max).build().unwrap()
 }
 

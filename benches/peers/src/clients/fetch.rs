@@ -3,6 +3,7 @@
 use anyhow::{Result, ensure};
 use reqwest::Response;
 use serde::Serialize;
+use wecom_enroll::HttpTransport;
 
 use crate::{
     rows::{PAGE, Page},
@@ -27,7 +28,7 @@ struct ListRequest<'a> {
 
 impl Fetch {
     pub(super) fn new(base_url: &str, rows: u32) -> Result<Self> {
-        let http = reqwest::Client::builder().no_proxy().build()?;
+        let http = HttpTransport::client_builder()?.no_proxy().build()?;
         let url = format!("{base_url}/cgi-bin/meeting/webinar/enroll/list?access_token=T");
         Ok(Self { http, url, meeting: meeting(rows) })
     }
