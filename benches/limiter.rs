@@ -1,5 +1,5 @@
 //! Measures the cost of a permit with calls that return empty pages, from one stream or many, with one or
-//! more quotas.
+//! more quotas; and the cost of waiting for permits.
 
 use std::{
     hint::black_box,
@@ -17,7 +17,11 @@ use futures::{
 };
 use governor::RateLimiter;
 use http::{Request, Response};
-use tokio::runtime::Runtime;
+use tokio::{
+    runtime::{Builder, Runtime},
+    task::JoinSet,
+    time::sleep,
+};
 use wecom_enroll::{Client, ClientBuilder, Query, Quota, Result, Transport};
 
 /// Calls per iteration.
@@ -63,6 +67,32 @@ pub(crate) fn bench(c: &mut Criterion) {
         let redis = wecom_enroll::Redis::open(&url).unwrap().company("bench");
         let client = builder(2).redis(redis).build().unwrap();
         bench_streams(&mut group, &runtime, &client, "2 quotas in Redis", &[1, 10, 100]);
+    }
+    group.finish();
+    waiting(c);
+}
+
+/// Measures streams that wait for 8 s, because WeCom allows 10,000 calls per minute. The clock is paused, so the
+/// time is CPU time.
+fn waiting(c: &mut Criterion) {
+    let mut group = c.benchmark_group("limiter, 8 s of waiting");
+    group.sample_size(10);
+    for streams in [100, 1000, 5000] {
+        group.bench_function(format!("streams: {streams}"), |b| {
+            b.iter(|| {
+                let runtime =
+                    Builder::new_current_thread().enable_time().start_paused(true).build();
+                runtime.unwrap().block_on(async {
+                    let client = Client::builder().access_token("T").transport(Endless::default());
+                    let client = client.build().unwrap();
+                    let mut tasks = JoinSet::new();
+                    for _ in 0..streams {
+                        tasks.spawn(client.pages(Query::webinar("M")).map(black_box).count());
+                    }
+                    sleep(Duration::from_secs(8)).await;
+                });
+            });
+        });
     }
     group.finish();
 }

@@ -8,7 +8,7 @@ use std::{future::Future, sync::Arc, time::Duration};
 use bytes::Bytes;
 use futures::FutureExt;
 use http::Response;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, timeout};
 use tracing::{debug, trace};
 
 use crate::{
@@ -106,17 +106,16 @@ impl Api {
     /// waits again.
     async fn permit_and_token(&self, attempt: u32) -> Result<Option<AccessToken>> {
         let mut ticket = Ticket::default();
+        let mut blocked = self.limiter.blocked(&mut ticket);
         loop {
-            while let Some(blocked) = self.limiter.blocked() {
-                self.wait_until_unblocked(blocked, attempt).await;
-            }
+            self.wait_until_unblocked(blocked, &mut ticket, attempt).await;
             let token = match &self.tokens {
                 Some(tokens) => Some(self.token(&**tokens, attempt).await?),
                 None => None,
             };
             match self.limiter.acquire(&mut ticket).await? {
                 Ok(()) => return Ok(token),
-                Err(blocked) => self.wait_until_unblocked(blocked, attempt).await,
+                Err(still_blocked) => blocked = Some(still_blocked),
             }
         }
     }
@@ -143,10 +142,23 @@ impl Api {
         self.stats.update(|stats| stats.token_refreshes += 1);
     }
 
-    async fn wait_until_unblocked(&self, Blocked { reason, until }: Blocked, attempt: u32) {
-        let delay = until.duration_since(Instant::now()).as_secs_f64();
-        debug!(attempt, wait = %reason, delay, "waiting");
-        self.waiting(reason, Some(until), attempt, sleep_until(until)).await;
+    /// Waits until the limiter, as far as this process knows, does not block the call.
+    async fn wait_until_unblocked(
+        &self,
+        mut blocked: Option<Blocked>,
+        ticket: &mut Ticket,
+        attempt: u32,
+    ) {
+        let mut logged = None;
+        while let Some(Blocked { reason, until, check_at }) = blocked {
+            // The checks while the call is queued are not separate waits.
+            if logged.replace(reason) != Some(reason) {
+                let delay = until.duration_since(Instant::now()).as_secs_f64();
+                debug!(attempt, wait = %reason, delay, "waiting");
+            }
+            self.waiting(reason, Some(until), attempt, ticket.wait_until(check_at)).await;
+            blocked = self.limiter.blocked(ticket);
+        }
     }
 
     /// Awaits `future` and records the wait in the statistics.

@@ -4,10 +4,22 @@
 //! governor does the arithmetic of each window. A rate limiter with a burst of N allows up to 2N calls in its
 //! first window. Here, N is divided into a burst of a tenth and a steady rate for the rest.
 //!
-//! A caller waits until a permit is available, and takes it only when it sends the request. So a dropped wait
-//! uses no quota, and a stream that is not polled does not delay others.
+//! # The queue
+//!
+//! Callers get permits in order of arrival. A caller that is blocked is queued, and sleeps until its own
+//! permit is due: when the windows have capacity for it and for all callers before it. When a caller leaves
+//! the queue, with a permit or because it was dropped, it wakes the next one, but only if that one sleeps
+//! longer than necessary. So a permit wakes one caller.
+//!
+//! A position in the queue reserves nothing. A caller takes its permit only when it sends the request, so a
+//! dropped wait uses no quota. A caller that is due but is not polled within [`GRACE`] is removed by the next
+//! caller that is polled, and so does not delay the others. Its position is restored when it is polled again.
+//! Because a caller cannot know whether those before it are still polled, it checks at least once per
+//! [`CHECK_INTERVAL`] while permits are due. Therefore unpolled callers, no matter how many, delay a caller
+//! by `CHECK_INTERVAL + GRACE` at most.
 
 use std::{
+    collections::BTreeMap,
     future::{Ready, ready},
     num::NonZeroU32,
     sync::{
@@ -25,12 +37,24 @@ use governor::{
     nanos::Nanos,
     state::{NotKeyed, StateStore},
 };
-use tokio::time::Instant;
+use tokio::{
+    sync::Notify,
+    time::{Instant, sleep_until, timeout_at},
+};
 
 use crate::{
     call::stats::WaitReason,
     error::{Error, Result},
 };
+
+/// How late a caller may be polled after it was due without losing its position to callers after it.
+const GRACE: Duration = Duration::from_millis(100);
+
+/// How long a caller may sleep after permits have become available.
+const CHECK_INTERVAL: Duration = Duration::from_millis(400);
+
+/// A caller is not woken if it will wake by itself within the resolution of tokio's timers.
+const TIMER_RESOLUTION: Duration = Duration::from_millis(1);
 
 /// A rate limit: at most `calls` calls in any sliding window of length `window`, from the first call on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -54,7 +78,8 @@ impl Quota {
 
     /// Creates a limit of `calls` per `window`.
     ///
-    /// A tenth of the calls, at least one, may be made in a burst. The rest is spread over the window.
+    /// A tenth of the calls, at least one, may be made in a burst. The rest is spread over the window. Streams
+    /// that wait get permits in order of arrival.
     ///
     /// # Errors
     ///
@@ -85,11 +110,11 @@ impl Quota {
 
 /// Issues permits: locally for one client, or shared by several processes.
 pub(crate) trait Limiter: Send + Sync {
-    /// Returns what currently blocks all calls, as far as this process knows. Uses no quota.
-    fn blocked(&self) -> Option<Blocked>;
-
-    /// Acquires a permit for a call that is sent immediately, or returns what blocks it. Pass the same
+    /// Returns what currently blocks the call, as far as this process knows. Uses no quota. Pass the same
     /// `ticket` until a permit is acquired.
+    fn blocked(&self, ticket: &mut Ticket) -> Option<Blocked>;
+
+    /// Acquires a permit for a call that is sent immediately, or returns what blocks it.
     ///
     /// # Errors
     ///
@@ -100,21 +125,38 @@ pub(crate) trait Limiter: Send + Sync {
     fn hold(&self, retry_after: Duration);
 }
 
-/// Why no permit is available, and the earliest time to ask again.
+/// Why no permit is available.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Blocked {
     pub(crate) reason: WaitReason,
+    /// When the permit is expected.
     pub(crate) until: Instant,
+    /// When to ask again. Earlier than `until` if callers before this one may not use their permits.
+    pub(crate) check_at: Instant,
 }
 
-/// The state of one caller in a limiter that keeps a queue. The local limiter does not use it.
-#[derive(Debug, Default)]
-#[cfg_attr(not(feature = "redis"), expect(dead_code, reason = "only a shared limiter has a queue"))]
+/// The state of one caller until it gets a permit. Dropping it leaves the queue.
+#[derive(Default)]
 pub(crate) struct Ticket {
-    /// The retry time that was assigned to this caller.
+    /// The position in the queue of a local limiter.
+    position: Option<Position>,
+    /// The retry time that a shared limiter assigned to this caller.
+    #[cfg(feature = "redis")]
     pub(crate) due: Option<Instant>,
-    /// How many permits were discarded because they arrived too late.
+    /// How many permits of a shared limiter were discarded because they arrived too late.
+    #[cfg(feature = "redis")]
     pub(crate) late_permits: u32,
+}
+
+impl Ticket {
+    /// Waits until this time, or until the caller's permit may be available earlier.
+    pub(crate) async fn wait_until(&self, check_at: Instant) {
+        match &self.position {
+            // Either way, it is time to check.
+            Some(position) => drop(timeout_at(check_at, position.woken.notified()).await),
+            None => sleep_until(check_at).await,
+        }
+    }
 }
 
 /// The future of [`Limiter::acquire`]. The local limiter needs no allocation for it.
@@ -122,59 +164,169 @@ pub(crate) type Acquire<'a> = Either<Ready<Result<Permit>>, BoxFuture<'a, Result
 pub(crate) type Permit = Result<(), Blocked>;
 
 /// The limiter of one client and its clones.
-pub(crate) struct LocalLimiter(Mutex<State>);
+pub(crate) struct LocalLimiter(Arc<Mutex<State>>);
 
 struct State {
     windows: Vec<Window>,
     held_until: Option<Instant>,
+    /// The blocked callers, by their number.
+    queue: BTreeMap<u64, Waiter>,
+    /// The number of the next caller that is queued.
+    next_number: u64,
+}
+
+/// A blocked caller.
+struct Waiter {
+    /// When the caller checks again.
+    check_at: Instant,
+    woken: Arc<Notify>,
+}
+
+/// A position in the queue. Dropping it leaves the queue.
+struct Position {
+    state: Arc<Mutex<State>>,
+    /// Callers are numbered in order of arrival.
+    number: u64,
+    woken: Arc<Notify>,
+}
+
+impl Drop for Position {
+    fn drop(&mut self) {
+        let woken = {
+            let mut state = lock(&self.state);
+            state.queue.remove(&self.number);
+            let now = Instant::now();
+            let free_at = state.due(now, 0);
+            state.first_to_wake(now, free_at)
+        };
+        wake(woken);
+    }
 }
 
 impl LocalLimiter {
     pub(crate) fn new(quotas: &[Quota]) -> Self {
         let windows = quotas.iter().map(|&quota| Window::new(quota)).collect();
-        Self(Mutex::new(State { windows, held_until: None }))
+        let (held_until, queue, next_number) = (None, BTreeMap::new(), 0);
+        Self(Arc::new(Mutex::new(State { windows, held_until, queue, next_number })))
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Returns what blocks the caller, or takes a permit if `take` is set.
+    fn check(&self, position: &mut Option<Position>, take: bool) -> Permit {
+        let (permit, woken) = {
+            let mut state = lock(&self.0);
+            let now = Instant::now();
+            let free_at = state.due(now, 0);
+            let woken = match position {
+                Some(Position { number, woken, .. }) => {
+                    // The position is restored if others have removed it.
+                    let waiter = Waiter { check_at: now, woken: Arc::clone(woken) };
+                    state.queue.insert(*number, waiter);
+                    state.first_to_wake(now, free_at)
+                }
+                // A new caller removes nobody. Otherwise, it could overtake callers that are only late.
+                None => None,
+            };
+            let first = state.queue.keys().next().copied();
+            let permit = if free_at <= now && first == position.as_ref().map(|own| own.number) {
+                if take {
+                    state.take();
+                }
+                Ok(())
+            } else {
+                let own = position.get_or_insert_with(|| state.enter(&self.0));
+                Err(state.block(own, now, free_at))
+            };
+            (permit, woken)
+        };
+        wake(woken);
+        permit
     }
 }
 
 impl Limiter for LocalLimiter {
-    fn blocked(&self) -> Option<Blocked> {
-        self.state().blocked()
+    fn blocked(&self, ticket: &mut Ticket) -> Option<Blocked> {
+        self.check(&mut ticket.position, false).err()
     }
 
-    fn acquire<'a>(&'a self, _ticket: &'a mut Ticket) -> Acquire<'a> {
-        Either::Left(ready(Ok(self.state().acquire())))
+    fn acquire<'a>(&'a self, ticket: &'a mut Ticket) -> Acquire<'a> {
+        let permit = self.check(&mut ticket.position, true);
+        if permit.is_ok() {
+            ticket.position = None;
+        }
+        Either::Left(ready(Ok(permit)))
     }
 
     fn hold(&self, retry_after: Duration) {
-        let mut state = self.state();
+        let mut state = lock(&self.0);
         state.held_until = state.held_until.max(Instant::now().checked_add(retry_after));
     }
 }
 
 impl State {
-    fn blocked(&self) -> Option<Blocked> {
-        let now = Instant::now();
-        if let Some(until) = self.held_until.filter(|&until| until > now) {
-            return Some(Blocked { reason: WaitReason::RetryAfter, until });
-        }
-        let full_for = self.windows.iter().filter_map(Window::full_for).max()?;
-        Some(Blocked { reason: WaitReason::Quota, until: now + full_for })
+    /// Returns when a caller gets its permit if this many others get theirs first. Never earlier than `now`.
+    fn due(&self, now: Instant, others: u32) -> Instant {
+        let earliest = self.held_until.map_or(now, |held_until| held_until.max(now));
+        let due = |window: &Window| {
+            (now + window.full_for()).max(earliest) + window.interval.saturating_mul(others)
+        };
+        self.windows.iter().map(due).max().unwrap_or(earliest)
     }
 
-    /// Takes one call from every window, or changes nothing.
-    fn acquire(&self) -> Permit {
-        if let Some(blocked) = self.blocked() {
-            return Err(blocked);
-        }
+    /// Takes one call from every window.
+    fn take(&self) {
         for window in &self.windows {
             // Every window has capacity, and the lock keeps others out.
             let _ = window.acquire();
         }
-        Ok(())
+    }
+
+    /// Creates the last position of the queue.
+    fn enter(&mut self, state: &Arc<Mutex<Self>>) -> Position {
+        let number = self.next_number;
+        self.next_number += 1;
+        Position { state: Arc::clone(state), number, woken: Arc::default() }
+    }
+
+    /// Queues a blocked caller.
+    fn block(&mut self, own: &Position, now: Instant, free_at: Instant) -> Blocked {
+        let first = self.queue.keys().next().map_or(own.number, |&first| first.min(own.number));
+        // Numbers of callers that have left the queue count, too. If this makes the result too late, the
+        // caller is woken when it becomes the first.
+        let until = self.due(now, u32::try_from(own.number - first).unwrap_or(u32::MAX));
+        // If a permit is available now, the first caller has been woken, and must take it within `GRACE`.
+        let longest = if free_at <= now { GRACE } else { CHECK_INTERVAL };
+        // At least the resolution of a timer, or a caller with a short interval would not sleep at all.
+        let check_at = until.min(free_at + longest).max(now + TIMER_RESOLUTION);
+        self.queue.insert(own.number, Waiter { check_at, woken: Arc::clone(&own.woken) });
+        let held = self.held_until.is_some_and(|held_until| held_until > now);
+        let reason = if held { WaitReason::RetryAfter } else { WaitReason::Quota };
+        Blocked { reason, until, check_at }
+    }
+
+    /// Removes the first callers if they were due but not polled. Returns the first of the others if it must
+    /// be woken, because its permit is available earlier than it will check.
+    fn first_to_wake(&mut self, now: Instant, free_at: Instant) -> Option<Arc<Notify>> {
+        let is_absent = |waiter: &Waiter| waiter.check_at + GRACE <= now;
+        while self.queue.first_key_value().is_some_and(|(_, first)| is_absent(first)) {
+            self.queue.pop_first();
+        }
+        let mut first = self.queue.first_entry()?;
+        if first.get().check_at <= free_at + TIMER_RESOLUTION {
+            return None;
+        }
+        first.get_mut().check_at = now;
+        Some(Arc::clone(&first.get().woken))
+    }
+}
+
+fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Wakes a caller. Must be called without the lock, because waking may run code of the executor.
+fn wake(woken: Option<Arc<Notify>>) {
+    if let Some(woken) = woken {
+        woken.notify_one();
     }
 }
 
@@ -182,25 +334,29 @@ impl State {
 struct Window {
     limiter: RateLimiter<NotKeyed, Cell, TokioClock, NoOpMiddleware<Duration>>,
     state: Cell,
+    /// The time between two calls after the burst.
+    interval: Duration,
 }
 
 impl Window {
     fn new(quota: Quota) -> Self {
         let state = Cell::default();
         let clock = TokioClock(Instant::now());
-        Self { limiter: RateLimiter::new(quota.governor(), state.clone(), clock), state }
+        let quota = quota.governor();
+        let interval = quota.replenish_interval();
+        Self { limiter: RateLimiter::new(quota, state.clone(), clock), state, interval }
     }
 
     fn acquire(&self) -> Result<(), Duration> {
         self.limiter.check().map_err(|until| until.wait_time_from(self.limiter.clock().now()))
     }
 
-    /// Returns the time until the window has capacity, or `None` if it has. Uses no capacity.
-    fn full_for(&self) -> Option<Duration> {
+    /// Returns the time until the window has capacity, zero if it has. Uses no capacity.
+    fn full_for(&self) -> Duration {
         let before = self.state.0.load(Ordering::Relaxed);
         let wait = self.acquire().err();
         self.state.0.store(before, Ordering::Relaxed);
-        wait
+        wait.unwrap_or_default()
     }
 }
 

@@ -1,6 +1,7 @@
 //! Statistics of one stream, or of all streams of a client, for progress bars and metrics.
 
 use std::{
+    collections::{BTreeMap, btree_map::Entry},
     fmt, iter,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -119,18 +120,34 @@ struct Shared {
 }
 
 /// The counters are under one lock, so that they are consistent.
-#[derive(Default)]
 struct Counters {
     /// Everything except the waits in progress.
     finished: Stats,
-    waits: Vec<Wait>,
+    waits: BTreeMap<WaitReason, Waits>,
+    created: Instant,
 }
 
-/// A wait in progress.
-#[derive(Clone, Copy, PartialEq)]
-struct Wait {
-    reason: WaitReason,
-    since: Instant,
+impl Default for Counters {
+    fn default() -> Self {
+        let (finished, waits) = (Stats::default(), BTreeMap::new());
+        Self { finished, waits, created: Instant::now() }
+    }
+}
+
+/// The waits in progress for one reason. Thousands of streams may wait at the same time, so a wait is added and
+/// removed without a search through the others.
+#[derive(Default)]
+struct Waits {
+    count: u32,
+    /// The sum of the start times, as times since `Counters::created`.
+    started: Duration,
+    /// The details of the waits, the longest wait last, and how many waits have the same.
+    details: BTreeMap<Details, u32>,
+}
+
+/// What is reported about a wait.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Details {
     until: Option<Instant>,
     attempt: u32,
     max_attempts: u32,
@@ -139,7 +156,39 @@ struct Wait {
 /// Ends the wait when dropped, so that a canceled wait ends too.
 pub(super) struct WaitGuard<'a> {
     handle: &'a StatsHandle,
-    wait: Wait,
+    reason: WaitReason,
+    since: Instant,
+    details: Details,
+}
+
+impl Counters {
+    fn current_wait(&self, now: Instant) -> Option<CurrentWait> {
+        let longest = |(&reason, waits): (&WaitReason, &Waits)| {
+            let (&Details { until, attempt, max_attempts }, _) = waits.details.last_key_value()?;
+            let remaining = until.map(|until| until - now);
+            Some(CurrentWait { reason, remaining, attempt, max_attempts })
+        };
+        self.waits.iter().rev().find_map(longest)
+    }
+
+    fn add_wait(&mut self, reason: WaitReason, since: Instant, details: Details) {
+        let waits = self.waits.entry(reason).or_default();
+        waits.count += 1;
+        waits.started += since - self.created;
+        *waits.details.entry(details).or_default() += 1;
+    }
+
+    fn remove_wait(&mut self, reason: WaitReason, since: Instant, details: Details) {
+        let Some(waits) = self.waits.get_mut(&reason) else { return };
+        waits.count -= 1;
+        waits.started -= since - self.created;
+        if let Entry::Occupied(mut same) = waits.details.entry(details) {
+            *same.get_mut() -= 1;
+            if *same.get() == 0 {
+                same.remove();
+            }
+        }
+    }
 }
 
 impl StatsHandle {
@@ -148,15 +197,12 @@ impl StatsHandle {
         let now = Instant::now();
         let counters = self.counters();
         let mut stats = counters.finished;
-        for wait in &counters.waits {
-            *stats.time_in(wait.reason) += now - wait.since;
+        for (&reason, waits) in &counters.waits {
+            let elapsed = (now - counters.created).saturating_mul(waits.count);
+            // Another thread may have started a wait after `now` was read.
+            *stats.time_in(reason) += elapsed.saturating_sub(waits.started);
         }
-        let most_severe = counters.waits.iter().max_by_key(|wait| (wait.reason, wait.until));
-        stats.current_wait =
-            most_severe.map(|&Wait { reason, until, attempt, max_attempts, .. }| {
-                let remaining = until.map(|until| until - now);
-                CurrentWait { reason, remaining, attempt, max_attempts }
-            });
+        stats.current_wait = counters.current_wait(now);
         stats
     }
 
@@ -186,9 +232,9 @@ impl StatsHandle {
         until: Option<Instant>,
         (attempt, max_attempts): (u32, u32),
     ) -> WaitGuard<'_> {
-        let wait = Wait { reason, since: Instant::now(), until, attempt, max_attempts };
-        self.each(|counters| counters.waits.push(wait));
-        WaitGuard { handle: self, wait }
+        let (since, details) = (Instant::now(), Details { until, attempt, max_attempts });
+        self.each(|counters| counters.add_wait(reason, since, details));
+        WaitGuard { handle: self, reason, since, details }
     }
 
     /// Changes the counters of the stream and of its client.
@@ -205,13 +251,10 @@ impl StatsHandle {
 
 impl Drop for WaitGuard<'_> {
     fn drop(&mut self) {
-        let time = self.wait.since.elapsed();
+        let time = self.since.elapsed();
         self.handle.each(|counters| {
-            *counters.finished.time_in(self.wait.reason) += time;
-            // Equal waits are interchangeable.
-            if let Some(index) = counters.waits.iter().position(|wait| *wait == self.wait) {
-                counters.waits.swap_remove(index);
-            }
+            *counters.finished.time_in(self.reason) += time;
+            counters.remove_wait(self.reason, self.since, self.details);
         });
     }
 }

@@ -1,8 +1,9 @@
 //! [`SharedLimiter`]: the windows of the local limiter, kept on Redis by one atomic script.
 //!
 //! A call that gets a permit takes one round trip. A caller that gets none receives a distinct retry time, in
-//! FIFO order, and asks again at that time: two round trips. Reservations are advisory, because queued
-//! processes may have died: callers with long waits ask early whether there is unused capacity.
+//! FIFO order, and asks again at that time: two round trips. As in the queue of the local limiter, a position
+//! reserves nothing, because queued processes may have died: callers with long waits ask early whether there
+//! is unused capacity. They ask less often than callers of the local limiter, because each time is a round trip.
 //!
 //! Network latency between acquiring a permit and reaching WeCom varies by process. Windows are therefore
 //! padded by 2.5 %, and permits that arrive later than the padding are discarded.
@@ -100,7 +101,7 @@ impl SharedLimiter {
 
 impl Limiter for SharedLimiter {
     /// Only Redis knows this. Callers ask even during a hold, to get distinct retry times.
-    fn blocked(&self) -> Option<Blocked> {
+    fn blocked(&self, _ticket: &mut Ticket) -> Option<Blocked> {
         None
     }
 
@@ -134,24 +135,25 @@ impl State {
                 ticket.due = Some(now + wait);
             }
             let wait = ticket.due.map_or(wait, |due| due.saturating_duration_since(now));
-            return Ok(Err(if held {
-                Blocked { reason: WaitReason::RetryAfter, until: now + wait }
+            let (reason, check_after) = if held {
+                (WaitReason::RetryAfter, wait)
             } else {
-                let wait = wait.min(EARLY_CHECK.max(wait / 4));
-                Blocked { reason: WaitReason::Quota, until: now + wait }
-            }));
+                (WaitReason::Quota, wait.min(EARLY_CHECK.max(wait / 4)))
+            };
+            return Ok(Err(Blocked { reason, until: now + wait, check_at: now + check_after }));
         }
         if now - asked_at > self.padding {
             ticket.late_permits += 1;
             if ticket.late_permits == MAX_LATE_PERMITS {
                 return Err(Error::redis("Redis responds too slowly for this quota", true));
             }
-            return Ok(Err(Blocked { reason: WaitReason::Quota, until: now }));
+            return Ok(Err(Blocked { reason: WaitReason::Quota, until: now, check_at: now }));
         }
         // Another stream may have started a hold in the meantime.
         Ok(match self.held_for() {
             Some(held_for) => {
-                Err(Blocked { reason: WaitReason::RetryAfter, until: now + held_for })
+                let until = now + held_for;
+                Err(Blocked { reason: WaitReason::RetryAfter, until, check_at: until })
             }
             None => Ok(()),
         })

@@ -2,7 +2,7 @@
 //!
 //! Tests with scripted transports run on tokio's paused clock. Real sockets and real time are used only
 //! in `blocking`, `cli`, `connection`, `decode`, `hostile`, `http`, `proxy`, `readme_example`, `redis`,
-//! `simulator`, `soak` and `tls`.
+//! `simulator`, `soak` and `tls`, and real time in one test of `fairness`.
 //!
 //! | to test | see |
 //! |---|---|
@@ -33,6 +33,7 @@ mod cursors;
 mod delivery;
 mod errcodes;
 mod events;
+mod fairness;
 mod formats;
 mod hints;
 mod malformed_rows;

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use futures::{StreamExt, stream};
-use tokio::time::{Instant, sleep};
+use tokio::{
+    task::{AbortHandle, JoinSet},
+    time::{Instant, sleep},
+};
 use wecom_enroll::{Client, Query, Quota};
 
 use crate::support::{
@@ -81,6 +84,36 @@ async fn quotas_hold_together_over_many_streams_with_retries() {
     check(&calls, &quotas);
     let rate = calls.len() as f64 / (calls[calls.len() - 1].at - calls[0].at).as_secs_f64() * 30.0;
     assert!(rate >= 0.9 * 150.0, "{rate} in 30 s");
+}
+
+#[tokio::test(start_paused = true)]
+async fn quota_is_used_while_waiting_streams_are_dropped() {
+    fastrand::seed(17);
+    for quota in [(10, SECOND), (100, SECOND), (600, 60 * SECOND)] {
+        let script = List(vec![1; 100_000]).script();
+        let client = client(&script, &[quota]);
+        let mut tasks = JoinSet::new();
+        let mut waiting = Vec::new();
+        let started = Instant::now();
+        while started.elapsed() < 20 * SECOND {
+            // Half of the streams are dropped at random, and new ones take their place.
+            waiting.retain(|stream: &AbortHandle| {
+                let kept = fastrand::bool();
+                if !kept {
+                    stream.abort();
+                }
+                kept
+            });
+            while waiting.len() < 40 {
+                waiting.push(tasks.spawn(client.enrolls(query()).count()));
+            }
+            sleep(Duration::from_millis(fastrand::u64(10..500))).await;
+        }
+        let calls = script.calls();
+        check(&calls, &[quota]);
+        let rate = calls.len() as f64 / started.elapsed().as_secs_f64() * quota.1.as_secs_f64();
+        assert!(rate >= 0.9 * f64::from(quota.0), "{quota:?}: {rate} per window");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use futures::{StreamExt, TryStreamExt, future::join_all};
+use futures::{FutureExt, StreamExt, TryStreamExt, future::join_all};
 use tokio::time::{Instant, sleep, timeout};
 use wecom_enroll::{
     Client, CurrentWait, Query, Quota, RetryPolicy, Stats, StatsHandle, WaitReason,
@@ -153,6 +153,30 @@ async fn current_wait_of_a_client_is_the_most_severe() {
     assert!(quota.reason == WaitReason::Quota && quota.remaining > held.remaining, "{quota:?}");
     assert_eq!(client.stats().current_wait, Some(held));
     assert_eq!((counts.await.unwrap(), client.stats().current_wait), (vec![1, 1], None));
+}
+
+#[tokio::test(start_paused = true)]
+async fn waits_of_many_streams_are_added_up_and_the_longest_is_current() {
+    let client = List::of(1).script().builder();
+    let client = client.quotas([Quota::new(1, 10 * SECOND).unwrap()]).build().unwrap();
+    assert_eq!(client.enrolls(query()).count().await, 1);
+    let mut streams: Vec<_> = (0..4).map(|_| client.enrolls(query())).collect();
+    for rows in &mut streams {
+        assert!(rows.next().now_or_never().is_none());
+    }
+    sleep(3 * SECOND).await;
+    let stats = client.stats();
+    assert_eq!(stats.quota_wait, 4 * 3 * SECOND);
+    let remaining = |stats: Stats| stats.current_wait.unwrap().remaining.unwrap().as_secs();
+    assert_eq!((remaining(stats), remaining(streams[0].stats())), (37, 7));
+    // The last stream waits longest. When it is dropped, the wait of the third one is the longest.
+    streams.pop();
+    let stats = client.stats();
+    assert_eq!((stats.quota_wait, remaining(stats)), (4 * 3 * SECOND, 27));
+    drop(streams);
+    sleep(SECOND).await;
+    let stats = client.stats();
+    assert_eq!((stats.quota_wait, stats.current_wait), (4 * 3 * SECOND, None));
 }
 
 #[tokio::test(start_paused = true)]

@@ -168,7 +168,7 @@ async fn clock_set_back_does_not_lock_out_a_client() {
     ids(client.enrolls(Query::webinar("M"))).await.unwrap();
     let tomorrow = "9007199254740000";
     let key = "wecom-enroll:{DEMO-CORP}:enroll/list:quota";
-    for field in ["20/1000000", "line", "again", "held"] {
+    for field in ["20/1000000", "next_new", "next_due", "held"] {
         server.run::<()>(&["HSET", key, field, tomorrow]).await;
     }
     server.run::<()>(&["HSET", key, "hold", "1000000"]).await;
