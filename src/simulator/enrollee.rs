@@ -1,4 +1,5 @@
-//! Generates enrollees. A row depends only on the meeting, the list and the index, so no row is kept in memory.
+//! Generates enrollees. A row depends only on the meeting, the list, the index and the status, so no row is
+//! kept in memory.
 
 use std::{
     hash::{DefaultHasher, Hash, Hasher},
@@ -20,6 +21,7 @@ pub(super) enum List {
     Meeting,
 }
 
+const FIRST_ENROLL_ID: u64 = 1_386_442;
 const FIRST_ENROLL_TIME: DateTime = date(2023, 3, 23).at(10, 0, 0, 0);
 const SECONDS_BETWEEN_ROWS: u64 = 7;
 
@@ -71,11 +73,18 @@ struct Answer<'a> {
 
 /// Returns the number in the `enroll_id` of the enrollee at `index`.
 pub(super) fn enroll_id(index: u64) -> u64 {
-    index.saturating_add(1_386_442)
+    index.saturating_add(FIRST_ENROLL_ID)
 }
 
-/// Returns the `status` of the enrollee at `index`: 1 is pending, 2 is rejected, 3 is approved.
-pub(super) fn status(index: u64) -> u32 {
+/// Returns the index of the enrollee with this `enroll_id`.
+pub(super) fn index(enroll_id: &str) -> Option<u64> {
+    let index = enroll_id.parse::<u64>().ok()?.checked_sub(FIRST_ENROLL_ID)?;
+    // "+1386442" and "01386442" are other ids.
+    (self::enroll_id(index).to_string() == enroll_id).then_some(index)
+}
+
+/// Returns the first `status` of the enrollee at `index`: 1 is pending, 2 is rejected, 3 is approved.
+pub(super) fn generated_status(index: u64) -> u32 {
     match index % 10 {
         0 => 1,
         5 => 2,
@@ -95,6 +104,7 @@ pub(super) fn write_row(
     list: List,
     meeting: &str,
     index: u64,
+    status: u32,
     out: &mut Vec<u8>,
 ) -> io::Result<()> {
     let mut rng = fastrand::Rng::with_seed(hash(&(meeting, index)));
@@ -144,7 +154,7 @@ pub(super) fn write_row(
         enroll_source_type: if imported { 2 } else { 1 },
         // WeCom shows the phone number if a row was imported without a name.
         nick_name: if imported && rng.bool() { phone } else { name },
-        status: status(index),
+        status,
         userid: match rng.u8(..4) {
             0 => None,
             1 => Some(Value::Null),

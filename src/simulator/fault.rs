@@ -73,6 +73,8 @@ impl When {
 /// | `broken-row` | a page whose middle row has a number as its `answer_list` | list |
 /// | `not-object-row` | a page whose middle row is a number | list |
 /// | `invalid-utf8` | a page whose middle row has a byte in `nick_name` that is not UTF-8 | list |
+/// | `add=N` | the normal response, after `N` pending enrollees were added at the end of the meeting | list |
+/// | `drop=N` | the normal response, after the first `N` enrollees of the meeting were removed | list |
 /// | `deep` | a page whose middle row has 200,000 nested arrays as its `nick_name` | list |
 ///
 /// # Example

@@ -54,6 +54,10 @@ pub enum FaultKind {
     InvalidUtf8,
     /// `deep`: replaces the `nick_name` of the middle row with 200,000 nested arrays.
     Deep,
+    /// `add=N`: adds `N` pending enrollees at the end of the meeting before responding.
+    Add(u64),
+    /// `drop=N`: removes the first `N` enrollees of the meeting before responding.
+    Drop(u64),
     /// `endless`: sends a body that never ends.
     Endless,
     /// `gzip-bomb`: sends one megabyte that decompresses to one gigabyte.
@@ -95,13 +99,15 @@ pub(super) const LIST_ONLY: [(&str, FaultKind); 10] = [
 ];
 
 /// The syntax of the kinds with a value. [`FaultKind::parse`] must accept each.
-pub(super) const WITH_VALUE: [&str; 6] = [
+pub(super) const WITH_VALUE: [&str; 8] = [
     "status=CODE[;retry-after=SECONDS]",
     "errcode=CODE",
     "latency=DURATION",
     "slow=DURATION",
     "redirect=URL",
     "headers=N",
+    "add=N",
+    "drop=N",
 ];
 
 impl FaultKind {
@@ -125,13 +131,16 @@ impl FaultKind {
             "slow" => Self::Slow(parse_duration(value)?),
             "redirect" => Self::Redirect(value.to_owned()),
             "headers" => Self::Headers(value.parse().ok()?),
+            "add" => Self::Add(value.parse().ok()?),
+            "drop" => Self::Drop(value.parse().ok()?),
             _ => return None,
         })
     }
 
-    /// Returns whether the kind changes rows or cursors, which `gettoken` responses do not have.
+    /// Returns whether the kind changes enrollees, rows or cursors, which `gettoken` responses do not have.
     pub(super) fn is_list_only(&self) -> bool {
-        LIST_ONLY.iter().any(|(_, kind)| kind == self)
+        matches!(self, Self::Add(_) | Self::Drop(_))
+            || LIST_ONLY.iter().any(|(_, kind)| kind == self)
     }
 }
 
@@ -147,6 +156,8 @@ impl fmt::Display for FaultKind {
             Self::Slow(time) => write!(f, "slow={}", print_duration(*time)),
             Self::Redirect(url) => write!(f, "redirect={url}"),
             Self::Headers(n) => write!(f, "headers={n}"),
+            Self::Add(n) => write!(f, "add={n}"),
+            Self::Drop(n) => write!(f, "drop={n}"),
             plain => {
                 let mut kinds = PLAIN.iter().chain(&LIST_ONLY);
                 f.write_str(kinds.find(|(_, kind)| kind == plain).map_or("", |(name, _)| name))

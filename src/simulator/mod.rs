@@ -2,14 +2,17 @@
 //!
 //! It serves generated enrollees over HTTP on a loopback address, through `gettoken` and the two enrollment lists,
 //! `meeting/webinar/enroll/list` and `meeting/enroll/list`. Like WeCom, it expires tokens, refuses a cursor that
-//! belongs to another request, and enforces a rate limit, if one is set. It does not support TLS, and its enrollees never change.
+//! belongs to another request, and enforces a rate limit, if one is set. It does not support TLS.
+//!
+//! Enrollees can be added, removed and given another status while the simulator runs, by its methods and by faults. The
+//! position in a cursor is an offset, as it probably is in WeCom, so that such a change can make a listing skip rows.
 //!
 //! A request passes through these modules:
 //!
 //! 1. `server` accepts the connection and routes the request;
 //! 2. `state` counts it, enforces the rate limit, selects a fault (`fault`, `fault_kind`), and checks the token
 //!    (`tokens`) and the parameters;
-//! 3. `page` builds the response from the rows (`enrollee`) and the next cursor;
+//! 3. `page` builds the response from the enrollees of the meeting (`roster`), their rows (`enrollee`) and the next cursor;
 //! 4. `response` turns it into an HTTP response and applies the fault.
 
 mod builder;
@@ -19,6 +22,7 @@ mod fault;
 mod fault_kind;
 mod page;
 mod response;
+mod roster;
 mod server;
 mod state;
 mod tokens;
@@ -115,6 +119,44 @@ impl Simulator {
     /// Revokes every access token issued so far. Requests with one of them get errcode 40014.
     pub fn revoke_tokens(&self) {
         self.state.revoke_tokens();
+    }
+
+    /// Adds `count` pending enrollees at the end of a meeting's lists. Returns their `enroll_id`s.
+    ///
+    /// The lists of webinars and of meetings share the enrollees of a meeting ID.
+    pub fn enroll(&self, meeting: &str, count: u64) -> Vec<String> {
+        let first = self.state.change(meeting, |roster| roster.enroll(count));
+        (first..first.saturating_add(count)).map(Self::enroll_id).collect()
+    }
+
+    /// Removes an enrollee from a meeting. Returns false if there is no enrollee with this `enroll_id`.
+    pub fn remove(&self, meeting: &str, enroll_id: &str) -> bool {
+        let index = enrollee::index(enroll_id);
+        self.state.change(meeting, |roster| index.is_some_and(|index| roster.remove(index)))
+    }
+
+    /// Adds an enrollee that was removed again, at the former place and with the former status. Returns false if no
+    /// enrollee with this `enroll_id` was removed.
+    pub fn restore(&self, meeting: &str, enroll_id: &str) -> bool {
+        let index = enrollee::index(enroll_id);
+        self.state.change(meeting, |roster| index.is_some_and(|index| roster.restore(index)))
+    }
+
+    /// Sets the status of an enrollee, as an organizer would: a number of the API, or an
+    /// [`EnrollStatus`](crate::EnrollStatus). Returns false if there is no enrollee with this `enroll_id`.
+    pub fn set_status(&self, meeting: &str, enroll_id: &str, status: impl Into<u32>) -> bool {
+        let index = enrollee::index(enroll_id);
+        self.state.change(meeting, |roster| {
+            let index = index.filter(|&index| roster.contains(index));
+            index.map(|index| roster.set_status(index, status.into())).is_some()
+        })
+    }
+
+    /// Returns the `enroll_id` of every enrollee of a meeting and the number of its status, in the order of its lists.
+    pub fn roster(&self, meeting: &str) -> Vec<(String, u32)> {
+        let roster = self.state.roster(meeting);
+        let enrollees = roster.enrollees(0, 0);
+        enrollees.map(|index| (Self::enroll_id(index), roster.status(index))).collect()
     }
 
     /// Returns the number of requests and connections so far.

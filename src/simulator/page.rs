@@ -1,13 +1,15 @@
 //! The pages of a list, and the cursors that link them.
 //!
 //! A cursor contains the position of a page and a checksum of the request that it belongs to. The server therefore
-//! keeps no state per listing: a cursor stays valid after a restart, and is refused in any other request.
+//! keeps no state per listing: a cursor stays valid after a restart, and is refused in any other request. The position
+//! is an offset, as it probably is in WeCom: if rows before it leave the list, as many rows after it are skipped.
 
 use std::io::{self, Write};
 
 use super::{
-    enrollee::{List, hash, status, write_row},
+    enrollee::{List, hash, write_row},
     fault_kind::FaultKind,
+    roster::Roster,
 };
 
 /// Characters that are corrupted if a client does not encode or decode a cursor properly.
@@ -29,15 +31,16 @@ pub(super) struct ListRequest {
 /// The position that a cursor contains.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Hash)]
 pub(super) struct Position {
-    index: u64,
-    /// The number of empty pages inserted at this index. It keeps their cursors distinct.
+    /// The number of rows before the page.
+    offset: u64,
+    /// The number of empty pages inserted at this offset. It keeps their cursors distinct.
     empty_pages: u64,
 }
 
 impl ListRequest {
     fn cursor(&self, position: Position) -> String {
-        let Position { index, empty_pages } = position;
-        format!("{CURSOR_PREFIX}{index:x}.{empty_pages:x}.{:016x}==", hash(&(self, position)))
+        let Position { offset, empty_pages } = position;
+        format!("{CURSOR_PREFIX}{offset:x}.{empty_pages:x}.{:016x}==", hash(&(self, position)))
     }
 
     /// Returns the position of a cursor, or `None` if the cursor does not belong to this request.
@@ -47,7 +50,7 @@ impl ListRequest {
         }
         let mut parts = cursor.strip_prefix(CURSOR_PREFIX)?.split('.');
         let mut number = || u64::from_str_radix(parts.next()?, 16).ok();
-        let position = Position { index: number()?, empty_pages: number()? };
+        let position = Position { offset: number()?, empty_pages: number()? };
         (self.cursor(position) == cursor).then_some(position)
     }
 
@@ -55,23 +58,21 @@ impl ListRequest {
     pub(super) fn page(
         &self,
         position: Position,
-        enrollees: u64,
+        roster: &Roster,
         fault: Option<&FaultKind>,
     ) -> io::Result<Vec<u8>> {
-        let matching = |from| {
-            (from..enrollees).filter(|&index| self.status == 0 || status(index) == self.status)
-        };
-        let mut remaining = matching(position.index);
+        let mut remaining = roster.enrollees(self.status, position.offset);
         let mut rows: Vec<u64> = remaining.by_ref().take(self.limit).collect();
-        let next = remaining.next();
-        let mut has_more = next.is_some();
+        let mut has_more = remaining.next().is_some();
         // Even the last page has a cursor, as in WeCom's documentation.
-        let mut cursor = Some(Position { index: next.unwrap_or(enrollees), empty_pages: 0 });
+        let offset = position.offset.saturating_add(rows.len() as u64);
+        let mut cursor = Some(Position { offset, empty_pages: 0 });
         match fault {
             Some(FaultKind::RepeatCursor) => (has_more, cursor) = (true, Some(position)),
             Some(FaultKind::Cycle) => {
-                let second = matching(0).nth(self.limit).unwrap_or(0);
-                (has_more, cursor) = (true, Some(Position { index: second, empty_pages: 0 }));
+                let limit = self.limit as u64;
+                let second = roster.enrollees(self.status, limit).next().map_or(0, |_| limit);
+                (has_more, cursor) = (true, Some(Position { offset: second, empty_pages: 0 }));
             }
             Some(FaultKind::NoCursor) => (has_more, cursor) = (true, None),
             Some(FaultKind::EmptyPage | FaultKind::NullList | FaultKind::AbsentList) => {
@@ -93,7 +94,7 @@ impl ListRequest {
             Some(FaultKind::AbsentList) => {}
             _ => {
                 out.extend_from_slice(br#","enroll_list":["#);
-                self.write_rows(&rows, fault, &mut out)?;
+                self.write_rows(&rows, roster, fault, &mut out)?;
                 out.push(b']');
             }
         }
@@ -104,6 +105,7 @@ impl ListRequest {
     fn write_rows(
         &self,
         rows: &[u64],
+        roster: &Roster,
         fault: Option<&FaultKind>,
         out: &mut Vec<u8>,
     ) -> io::Result<()> {
@@ -112,7 +114,7 @@ impl ListRequest {
                 out.push(b',');
             }
             let start = out.len();
-            write_row(self.list, &self.meeting, index, out)?;
+            write_row(self.list, &self.meeting, index, roster.status(index), out)?;
             if let Some(fault) = fault.filter(|_| nth == rows.len() / 2) {
                 corrupt_last_row(out, start, fault);
             }

@@ -118,8 +118,9 @@ async fn respond(
         (_, Endpoint::GetToken) => state.gettoken(&params),
         (_, Endpoint::List(list)) => match state.check_list(list, &params, &body) {
             Ok((request, position)) => {
-                let enrollees = state.enrollees(&request.meeting);
-                Ok(request.page(position, enrollees, fault.as_ref())?)
+                state.change_by_fault(&request.meeting, fault.as_ref());
+                let roster = state.roster(&request.meeting);
+                Ok(request.page(position, &roster, fault.as_ref())?)
             }
             Err(errcode) => Err(errcode),
         },

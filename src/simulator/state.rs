@@ -3,9 +3,9 @@
 //! Everything that outlives a request is in [`ServerState`], behind one lock that is never held across an await.
 
 use std::{
-    collections::VecDeque,
+    collections::{HashMap, VecDeque},
     net::IpAddr,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use serde::Deserialize;
@@ -17,6 +17,7 @@ use super::{
     errcode,
     fault_kind::FaultKind,
     page::{ListRequest, Position},
+    roster::Roster,
     tokens::Tokens,
 };
 
@@ -36,6 +37,8 @@ pub(super) struct ServerState {
 struct Shared {
     calls: Calls,
     tokens: Tokens,
+    /// The enrollees of each meeting that has changed.
+    rosters: HashMap<String, Arc<Roster>>,
     /// For each list, when the requests within the quota's window arrived.
     arrivals: [VecDeque<Instant>; 2],
     /// Selects the requests for faults with a probability.
@@ -55,6 +58,7 @@ impl ServerState {
         let shared = Shared {
             calls: Calls::default(),
             tokens: Tokens::new(settings.token_ttl),
+            rosters: HashMap::new(),
             arrivals: Default::default(),
             rng: fastrand::Rng::with_seed(settings.seed),
         };
@@ -168,9 +172,40 @@ impl ServerState {
         Ok((request, position))
     }
 
-    /// Returns the number of enrollees of a meeting.
-    pub(super) fn enrollees(&self, meeting: &str) -> u64 {
-        self.settings.meetings.get(meeting).copied().unwrap_or(self.settings.enrollees)
+    /// Returns the enrollees of a meeting. Later changes do not affect the returned roster.
+    pub(super) fn roster(&self, meeting: &str) -> Arc<Roster> {
+        let changed = self.lock().rosters.get(meeting).cloned();
+        changed.unwrap_or_else(|| self.initial_roster(meeting))
+    }
+
+    /// Changes the enrollees of a meeting.
+    pub(super) fn change<T>(&self, meeting: &str, change: impl FnOnce(&mut Roster) -> T) -> T {
+        let rosters = &mut self.lock().rosters;
+        let roster =
+            rosters.entry(meeting.to_owned()).or_insert_with(|| self.initial_roster(meeting));
+        change(Arc::make_mut(roster))
+    }
+
+    fn initial_roster(&self, meeting: &str) -> Arc<Roster> {
+        let enrollees = self.settings.meetings.get(meeting).copied();
+        Arc::new(Roster::new(enrollees.unwrap_or(self.settings.enrollees)))
+    }
+
+    /// Changes the enrollees of a meeting as the fault of a request does.
+    pub(super) fn change_by_fault(&self, meeting: &str, fault: Option<&FaultKind>) {
+        match fault {
+            Some(&FaultKind::Add(count)) => {
+                self.change(meeting, |roster| roster.enroll(count));
+            }
+            Some(&FaultKind::Drop(count)) => self.change(meeting, |roster| {
+                let count = usize::try_from(count).unwrap_or(usize::MAX);
+                let first: Vec<_> = roster.enrollees(0, 0).take(count).collect();
+                for index in first {
+                    roster.remove(index);
+                }
+            }),
+            _ => {}
+        }
     }
 
     /// Counts an error and returns its response body. As in WeCom, the hint differs in every response.

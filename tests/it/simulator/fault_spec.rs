@@ -18,6 +18,8 @@ fn fault_display_parses_back() {
         "latency=0ms",
         "redirect=http://127.0.0.1:1/a=b",
         "headers=300@12.5%",
+        "add=3@2",
+        "drop=1@every:2",
         "redirect=http://me@host/@every:1",
         "gettoken:errcode=40001@1",
         "gettoken:hang",
@@ -33,7 +35,7 @@ fn fault_display_parses_back() {
 #[test]
 fn fault_kinds_lists_every_kind_of_the_grammar() {
     let kinds: Vec<_> = Fault::kinds().collect();
-    assert_eq!(kinds.len(), 24);
+    assert_eq!(kinds.len(), 26);
     for kind in ["reset", "broken-row", "status=CODE[;retry-after=SECONDS]", "headers=N"] {
         assert!(kinds.contains(&kind), "{kind}");
     }
@@ -90,11 +92,15 @@ fn fault_error_names_the_problem_and_what_is_accepted() {
         ("latency=99999999999999999h", duration),
         ("slow=2d", duration),
         ("headers=-1", "expected headers=N"),
+        ("add", "expected add=N"),
+        ("drop=-1", "expected drop=N"),
     ];
     let invalid_selectors =
         ["reset@", "reset@0", "reset@3..2", "reset@every:0", "reset@101%", "reset@NaN%", "reset@x"];
     let cases = invalid_kinds.into_iter().chain(invalid_selectors.map(|spec| (spec, "every:N")));
-    for (spec, accepted) in cases.chain([("gettoken:deep", "list requests only")]) {
+    let list_only = ["deep", "add=1", "drop=1"].map(|kind| format!("gettoken:{kind}"));
+    let cases = cases.chain(list_only.iter().map(|spec| (&**spec, "list requests only")));
+    for (spec, accepted) in cases {
         let error = spec.parse::<Fault>().unwrap_err().to_string();
         assert!(error.starts_with(&format!("invalid fault \"{spec}\": ")), "{error}");
         assert!(error.contains(accepted), "{error}");
