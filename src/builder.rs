@@ -20,7 +20,7 @@ use crate::{
         limiter::{Limiter, LocalLimiter},
         token::{FixedToken, TokenCache},
     },
-    client::Client,
+    client::{Client, Limiters},
     error::{Error, Result},
     wire::text_problem,
 };
@@ -118,7 +118,8 @@ impl ClientBuilder {
 
     /// Sets the rate limits, all of which apply. Default: 10,000 calls per minute and 150,000 per hour, which
     /// are WeCom's limits per organization and API (document 90454). The lists of webinars and meetings count
-    /// together; `gettoken` is limited separately, to 1,000 calls per hour.
+    /// together. The calls that set statuses have the same limits, but count separately, and so do those for
+    /// enrollment settings. `gettoken` is limited to 1,000 calls per hour.
     pub fn quotas(self, quotas: impl IntoIterator<Item = Quota>) -> Self {
         Self { quotas: quotas.into_iter().collect(), ..self }
     }
@@ -197,7 +198,6 @@ impl ClientBuilder {
             None if is_loopback(&base_url) => Arc::new(HttpTransport::loopback()?),
             None => Arc::new(HttpTransport::for_destination(Some(&base_url))?),
         };
-        let limiter: Arc<dyn Limiter> = Arc::new(LocalLimiter::new(&self.quotas));
         #[cfg(feature = "redis")]
         let redis = match (self.redis, &self.credentials) {
             (Some(redis), Some(Credentials::CorpSecret { corp_id, .. })) => {
@@ -210,10 +210,19 @@ impl ClientBuilder {
             redis.check_company()?;
         }
         #[cfg(feature = "redis")]
-        let limiter = match &redis {
-            Some(redis) => Arc::new(SharedLimiter::new(redis.clone(), &self.quotas)),
-            None => limiter,
+        let limiter = |api| -> Arc<dyn Limiter> {
+            match &redis {
+                Some(redis) => Arc::new(SharedLimiter::new(redis.clone(), api, &self.quotas)),
+                None => Arc::new(LocalLimiter::new(&self.quotas)),
+            }
         };
+        #[cfg(not(feature = "redis"))]
+        let limiter = |_| -> Arc<dyn Limiter> { Arc::new(LocalLimiter::new(&self.quotas)) };
+        let limiters = Limiters {
+            approve: limiter("enroll/approve"),
+            get_config: limiter("enroll/get_config"),
+        };
+        let limiter = limiter("enroll/list");
         let api = Api {
             base_url: Arc::new(BaseUrl::new(&base_url)?),
             transport,
@@ -252,7 +261,7 @@ impl ClientBuilder {
                 ));
             }
         };
-        Ok(Client::from_api(Api { tokens: Some(tokens), ..api }))
+        Ok(Client::new_with(Api { tokens: Some(tokens), ..api }, limiters))
     }
 
     fn validate(&self) -> Result<()> {

@@ -1,15 +1,17 @@
 //! [`Client`]: creates the streams of rows and pages. `builder.rs` creates the client.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
+
+use tracing::{Instrument, field::Empty, warn_span};
 
 use crate::{
-    call::{Api, Stats},
-    error::Result,
-    stream::{Checkpoint, EnrollStream, PageStream},
-    wire::Query,
+    call::{Api, ApiRequest, Stats, limiter::Limiter},
+    error::{Error, Result},
+    stream::{Checkpoint, EnrollStream, PageStream, StatusUpdates},
+    wire::{self, EnrollSettings, EnrollStatus, Query},
 };
 
-/// Lists the enrollments of webinars and meetings. Cheap to clone: clones share the quota, the access token
+/// Lists the enrollments of webinars and meetings, and sets their statuses. Cheap to clone: clones share the quota, the access token
 /// and the connections.
 ///
 /// The number of attempts, the time of each attempt and the size of responses are limited.
@@ -38,13 +40,16 @@ use crate::{
 ///
 /// # Tracing
 ///
-/// The client emits three [`tracing`](https://docs.rs/tracing) spans. They are at `WARN` level so that
+/// The client emits these [`tracing`](https://docs.rs/tracing) spans. They are at `WARN` level so that
 /// warnings always carry their context:
 ///
 /// | span | covers | fields, including those recorded at its end |
 /// |---|---|---|
 /// | `enrolls` | one stream, from its first poll | `meeting` (its id), `list` (`webinar`, `meeting`); `pages`, `rows`, `outcome` (`end`, `error`), `errcode` |
 /// | `call` | the call for one page, inside `enrolls` | `page`; `rows`, `outcome` (`ok`, `error`), `errcode` |
+/// | `set_status` | one stream of [`Client::set_status`], from its first poll | `meeting`, `list`, `status`; `batches`, `unconfirmed`, `outcome`, `errcode` |
+/// | `call` | the call for one batch, inside `set_status` | `batch`, `ids`; `outcome`, `errcode` |
+/// | `enroll_settings` | the call of [`Client::enroll_settings`] | `meeting`, `list`; `outcome`, `errcode` |
 /// | `gettoken` | the call for an access token, inside the call that started it | |
 ///
 /// | event | level | fields |
@@ -56,6 +61,9 @@ use crate::{
 /// | `waiting` | `debug` | `attempt`, `wait` (`quota`, or `retry-after` of another call), `delay` |
 /// | `page fetched` | `debug` | `page`, `rows`, `has_more` |
 /// | `list ended` | `debug` | `pages`, `rows`, `outcome`, `errcode`, `error` |
+/// | `batch confirmed` | `debug` | `batch`, `ids`, `handled` |
+/// | `the batch contains an unknown id, halving it`, `the batch may be too big, halving it` | `debug` | `ids` |
+/// | `updates ended` | `debug` | `batches`, `unconfirmed`, `outcome`, `errcode`, `error` |
 /// | `sending`, `received` | `trace` | `attempt` and `path`; `status` and `len` |
 ///
 /// `delay` is in seconds. Fields that do not apply (for example `errcode` for a dropped connection) are
@@ -63,12 +71,21 @@ use crate::{
 /// cursors and rows never are.
 #[derive(Clone)]
 pub struct Client {
+    /// For lists.
     api: Api,
+    limiters: Limiters,
+}
+
+/// The limiters of the other APIs. WeCom counts the calls of each API separately.
+#[derive(Clone)]
+pub(crate) struct Limiters {
+    pub(crate) approve: Arc<dyn Limiter>,
+    pub(crate) get_config: Arc<dyn Limiter>,
 }
 
 impl Client {
-    pub(crate) fn from_api(api: Api) -> Self {
-        Self { api }
+    pub(crate) fn new_with(api: Api, limiters: Limiters) -> Self {
+        Self { api, limiters }
     }
 
     /// Returns a stream of the rows of `query`. Nothing is sent before the first poll. For many meetings, see
@@ -106,7 +123,66 @@ impl Client {
         Ok(PageStream::new(self.api.clone(), checkpoint))
     }
 
-    /// Returns the current statistics of all streams of this client and its clones: the sums of their
+    /// Sets the status of the enrollments with these ids in a webinar or meeting: approves or rejects them, or
+    /// makes them pending again (WeCom documents 98877 and 98807). The status filter and the page size of
+    /// `query` have no effect.
+    ///
+    /// Returns a stream of the batches that WeCom has confirmed. Nothing is sent before the first poll. Each id is
+    /// sent once, even if it is passed several times. Without ids, the stream ends without a call.
+    ///
+    /// **Enrollees may be notified of the decision. List first, and do not set statuses while you traverse a
+    /// list**: see [`StatusUpdates`].
+    ///
+    /// If the query is invalid, the status is [`EnrollStatus::Unknown`], or an id is empty or contains white
+    /// space or a control character, the stream sends nothing and yields one error of kind
+    /// [`ErrorKind::InvalidArgument`](crate::ErrorKind::InvalidArgument).
+    pub fn set_status(
+        &self,
+        query: Query,
+        status: EnrollStatus,
+        ids: impl IntoIterator<Item: Into<String>>,
+    ) -> StatusUpdates {
+        let limiter = Arc::clone(&self.limiters.approve);
+        StatusUpdates::new(Api { limiter, ..self.api.clone() }, query, status, ids)
+    }
+
+    /// Fetches the enrollment settings of a webinar or meeting: whether an organizer approves enrollments, and the
+    /// questions (WeCom documents 98874 and 98800). The status filter and the page size of `query` have no effect.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`ErrorKind::InvalidArgument`](crate::ErrorKind::InvalidArgument) without a call if the query is
+    /// invalid, and otherwise the same kinds of errors as a list. If enrollment is not enabled, WeCom responds with an
+    /// errcode that it does not document.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cancels the request.
+    pub async fn enroll_settings(&self, query: Query) -> Result<EnrollSettings> {
+        query.validate()?;
+        let limiter = Arc::clone(&self.limiters.get_config);
+        let api = Api { limiter, ..self.api.clone() };
+        let request = ApiRequest {
+            path: query.config_path(),
+            parameters: &[],
+            body: Some(wire::encode_settings(&query)?),
+            secret: "",
+        };
+        let span = warn_span!(
+            "enroll_settings",
+            meeting = query.meeting_id(),
+            list = query.list(),
+            outcome = Empty,
+            errcode = Empty
+        );
+        let settings = api.call(&request, wire::decode_settings).instrument(span.clone()).await;
+        let error = settings.as_ref().err();
+        span.record("outcome", if error.is_some() { "error" } else { "ok" });
+        span.record("errcode", error.and_then(Error::errcode));
+        settings
+    }
+
+    /// Returns the current statistics of all streams and calls of this client and its clones: the sums of their
     /// statistics, and the retries of `gettoken`. The rows of a page are counted when a stream starts to yield
     /// them.
     pub fn stats(&self) -> Stats {

@@ -81,11 +81,12 @@ pub mod _redis_guide {}
 pub use builder::ClientBuilder;
 pub use client::Client;
 
-pub use wire::{Query, StatusFilter};
+pub use wire::{ApprovalType, EnrollSettings, Query, Question, StatusFilter};
 
 #[cfg(feature = "blocking")]
 pub use stream::BlockingEnrolls;
 pub use stream::{Checkpoint, EnrollStream, PageStream};
+pub use stream::{StatusUpdate, StatusUpdates};
 
 pub use wire::{
     Answer, AnswerContent, Answers, Enroll, EnrollSource, EnrollStatus, Page, QuestionType, Rows,

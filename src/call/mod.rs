@@ -42,6 +42,16 @@ impl Api {
         request: &ApiRequest<'_>,
         decode: impl Fn(&[u8]) -> Result<T> + Send + Sync,
     ) -> Result<T> {
+        self.call_observed(request, decode, |_| {}).await
+    }
+
+    /// Makes the call like [`Api::call`], and passes the error of every failed attempt to `on_failure`.
+    pub(crate) async fn call_observed<T>(
+        &self,
+        request: &ApiRequest<'_>,
+        decode: impl Fn(&[u8]) -> Result<T> + Send + Sync,
+        mut on_failure: impl FnMut(&Error) + Send,
+    ) -> Result<T> {
         let (mut attempt, mut refreshed, mut started) = (1, false, None);
         loop {
             let Failure { error, token, sent_at } =
@@ -49,6 +59,7 @@ impl Api {
                     Ok(value) => return Ok(value),
                     Err(failure) => failure,
                 };
+            on_failure(&error);
             let started = *started.get_or_insert(sent_at);
             if let Some(token) = token.filter(|_| error.refuses_token() && !refreshed) {
                 info!(attempt, errcode = error.errcode(), "access token refused, refreshing it");

@@ -9,8 +9,8 @@ use std::{
 
 use tokio::time::Instant;
 
-/// Statistics of one stream ([`EnrollStream::stats`](crate::EnrollStream::stats)) or of all streams of a
-/// client ([`Client::stats`](crate::Client::stats)).
+/// Statistics of one stream ([`EnrollStream::stats`](crate::EnrollStream::stats)) or of all streams and calls of
+/// a client ([`Client::stats`](crate::Client::stats)).
 ///
 /// Times include waits in progress. If several streams wait at the same time, their waits are added up. The
 /// time in which a stream was not polled counts if it was waiting for something.
@@ -22,7 +22,7 @@ pub struct Stats {
     /// Rows yielded, including malformed ones. Rows that were yielded before the stream was resumed are not
     /// included.
     pub rows: u64,
-    /// Requests of list calls, including repetitions with a refreshed access token. This is what counts
+    /// Requests of all calls except `gettoken`, including repetitions with a refreshed access token. This is what counts
     /// against the quota.
     pub attempts: u64,
     /// Retries after a failed attempt of the same call. A repetition with a refreshed access token does not

@@ -162,6 +162,9 @@ errcodes! {
     [730_005] Request
         "another app created this meeting; use the secret of that app"
         "会议由另一个应用创建，请使用那个应用的 secret"
+    [730_006] Request
+        "the enrollment id is unknown; list the meeting again, because the enrollment may have been deleted or belong to another meeting"
+        "报名 ID 不存在，请重新获取该会议的报名名单：该报名可能已被删除，或属于另一个会议"
     [730_008] Request
         "the meeting was deleted; use another meeting id"
         "会议已被删除，请换一个会议 ID"

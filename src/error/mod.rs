@@ -225,12 +225,14 @@ impl Error {
         self.0.attachment.as_ref()?.downcast_ref()
     }
 
+    /// Starts the text with what the error is about.
+    pub(crate) fn about(self, subject: &str) -> Self {
+        self.with(|e| e.text = format!("{subject}: {}", e.text).into())
+    }
+
     /// Converts an error of a `gettoken` call to an error of the call that needed the token.
     pub(crate) fn into_token_error(self) -> Self {
-        self.with(|e| {
-            e.kind = ErrorKind::Token;
-            e.text = format!("no access token: {}", e.text).into();
-        })
+        self.about("no access token").with(|e| e.kind = ErrorKind::Token)
     }
 
     /// Removes these secrets from the text, in case the server repeated them, and makes the text printable.
@@ -296,6 +298,19 @@ impl Error {
     /// Returns whether WeCom refused the access token.
     pub(crate) fn refuses_token(&self) -> bool {
         self.class() == Some(Class::Token)
+    }
+
+    /// Returns whether the server may have carried out the request nevertheless: its response was lost or cannot be
+    /// understood, or an internal failure occurred.
+    pub(crate) fn outcome_is_unknown(&self) -> bool {
+        let failed = matches!(self.0.status, Some(408 | 500..=599));
+        match self.0.kind {
+            ErrorKind::Transport => !self.is_connect(),
+            ErrorKind::Decode => true,
+            ErrorKind::Status => failed,
+            ErrorKind::Api => self.0.errcode == Some(-1) || (failed && self.class().is_none()),
+            _ => false,
+        }
     }
 
     /// Returns whether the request itself was refused, so that its position is useless.

@@ -85,11 +85,12 @@ fn padding(window: Duration) -> Duration {
 }
 
 impl SharedLimiter {
-    pub(crate) fn new(redis: Redis, quotas: &[Quota]) -> Self {
+    /// `api` names the API whose calls count together.
+    pub(crate) fn new(redis: Redis, api: &str, quotas: &[Quota]) -> Self {
         let longest = quotas.iter().map(|quota| quota.window).max().unwrap_or_default();
         let shortest = quotas.iter().map(|quota| quota.window).min().unwrap_or_default();
         Self(Arc::new(State {
-            key: redis.key("enroll/list:quota"),
+            key: redis.key(&format!("{api}:quota")),
             redis,
             windows: quotas.iter().map(|&quota| Window::new(quota)).collect(),
             longest: longest + padding(longest),

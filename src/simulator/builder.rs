@@ -10,6 +10,10 @@ use super::fault::Fault;
 pub struct Calls {
     /// Requests to both lists, including those that failed.
     pub list: u64,
+    /// Requests that set statuses, for webinars and meetings, including those that failed.
+    pub approve: u64,
+    /// Requests to `get_config`, for webinars and meetings, including those that failed.
+    pub get_config: u64,
     /// Requests to `gettoken`, including those that failed.
     pub gettoken: u64,
     /// Requests that a fault was applied to.
@@ -71,7 +75,7 @@ impl SimulatorBuilder {
         Self { latency, ..self }
     }
 
-    /// Sets the maximum number of requests to each list within any window of this length. Default: no limit.
+    /// Sets the maximum number of requests to each endpoint except `gettoken` within any window of this length. Default: no limit.
     ///
     /// Requests beyond the limit get errcode 45009 and do not count against the limit. The window is measured by arrival times, so a
     /// client that sends exactly at the limit can exceed it if a request is delayed.

@@ -14,6 +14,8 @@ use jiff::{
 use serde::Serialize;
 use serde_json::Value;
 
+use super::questions::QUESTIONS;
+
 /// One of the two lists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum List {
@@ -42,9 +44,6 @@ const COMPANIES: [&str; 4] = [
     "北京\"青禾\"文化传媒",
     "Acme & Sons (中国) Ltd.",
 ];
-const ROLES: [&str; 4] = ["A. 产品经理", "B. 研发工程师", "C. 市场与运营", "D. 其他,请说明"];
-const TOPICS: [&str; 5] =
-    ["开放接口与集成", "数据安全与合规", "大型直播的组织", "智能会议室", "客户成功案例/Q&A"];
 
 #[derive(Serialize)]
 struct Row<'a> {
@@ -115,33 +114,29 @@ pub(super) fn write_row(
     let imported = rng.u8(..3) == 0;
     let email = format!("user{id:06}@example{}.com", rng.u8(..9));
     let company = pick(&mut rng, &COMPANIES);
-    let role = pick(&mut rng, &ROLES);
-    let topics = &TOPICS[rng.usize(..TOPICS.len())..];
-    let required = |num, kind, title, content| Answer {
-        answer_content: content,
-        is_required: 2,
-        question_num: num,
-        question_title: title,
-        question_type: kind,
-        special_type: 1,
-    };
-    let special = |num, special, title, content| Answer {
-        answer_content: from_ref(content),
-        is_required: 1,
-        question_num: num,
-        question_title: title,
-        question_type: 3,
-        special_type: special,
-    };
+    let [roles, topics, ..] = QUESTIONS.map(|question| question.options);
+    let role = pick(&mut rng, roles);
+    let topics = &topics[rng.usize(..topics.len())..];
     let (phone, email) = (phone.as_str(), email.as_str());
-    let mut answers = vec![
-        required(1, 1, "您的岗位是?(单选)", from_ref(&role)),
-        required(2, 2, "您最关注哪些议题?(多选)", topics),
-        special(3, 2, "请填写您的手机号码,以便接收会议提醒短信", &phone),
-        special(4, 3, "请填写您的工作邮箱 (work e-mail)", &email),
-        special(5, 4, "您的真实姓名", &name),
-        special(6, 5, "您所在的公司名称(与营业执照一致)", &company),
+    let contents = [
+        from_ref(&role),
+        topics,
+        from_ref(&phone),
+        from_ref(&email),
+        from_ref(&name),
+        from_ref(&company),
     ];
+    let answers = (1..).zip(&QUESTIONS).zip(contents);
+    let mut answers: Vec<_> = answers
+        .map(|((question_num, question), answer_content)| Answer {
+            answer_content,
+            is_required: question.is_required,
+            question_num,
+            question_title: question.question_title,
+            question_type: question.question_type,
+            special_type: question.special_type,
+        })
+        .collect();
     // Each enrollee leaves one of the four optional questions unanswered.
     answers.remove(rng.usize(2..6));
     let row = Row {

@@ -13,6 +13,7 @@ pub(super) const GET_REQUIRED: i32 = 43001;
 pub(super) const POST_REQUIRED: i32 = 43002;
 pub(super) const RATE_LIMITED: i32 = 45009;
 pub(super) const INVALID_CURSOR: i32 = 50100;
+pub(super) const UNKNOWN_ENROLL_ID: i32 = 730_006;
 
 /// Returns the start of the `errmsg`, as WeCom words it.
 pub(super) fn message(errcode: i32) -> &'static str {
@@ -33,6 +34,7 @@ pub(super) fn message(errcode: i32) -> &'static str {
         45033 => "api concurrent out of limit",
         48002 => "api forbidden",
         INVALID_CURSOR => "invalid cursor",
+        UNKNOWN_ENROLL_ID => "invalid enroll id",
         60020 => "not allow to access from your ip",
         _ => "simulated error",
     }

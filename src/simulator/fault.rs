@@ -2,7 +2,10 @@
 
 use std::{fmt, str::FromStr};
 
-use super::fault_kind::{FaultKind, LIST_ONLY, PLAIN, WITH_VALUE};
+use super::{
+    endpoint::Api,
+    fault_kind::{FaultKind, LIST_ONLY, PLAIN, WITH_VALUE},
+};
 
 /// The requests that a fault applies to. They are numbered from 1.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -30,18 +33,18 @@ impl When {
 
 /// A simulated fault and the requests that it applies to.
 ///
-/// A new fault applies to every list request. Requests are numbered from 1, separately for list requests (both lists
-/// together) and for `gettoken`.
+/// A new fault applies to every list request. Requests are numbered from 1, separately for list requests, approve
+/// requests and `get_config` requests (those for webinars and for meetings together) and for `gettoken`.
 ///
 /// # Specification
 ///
 /// A fault can be parsed from a specification, which `Display` prints:
 ///
 /// ```text
-/// [gettoken:]KIND[=VALUE][@WHEN]
+/// [gettoken:|approve:|get_config:]KIND[=VALUE][@WHEN]
 /// ```
 ///
-/// `gettoken:` applies the fault to `gettoken` requests instead of list requests.
+/// A prefix applies the fault to requests of this API instead of list requests.
 ///
 /// `WHEN` is `N` (only the `N`th request), `N..M` (the `N`th to the `M`th, inclusive), `every:N` (every `N`th) or `P%`
 /// (each with a probability of `P` percent). Without it, the fault applies to every request.
@@ -50,20 +53,20 @@ impl When {
 ///
 /// | `KIND[=VALUE]` | response | applies to |
 /// |---|---|---|
-/// | `reset` | none: the connection is reset | list, gettoken |
-/// | `reset-body` | half of the body, then a connection reset | list, gettoken |
-/// | `cut` | truncated JSON in a complete HTTP response | list, gettoken |
-/// | `hang` | none: the connection stays open | list, gettoken |
-/// | `endless` | a body that never ends | list, gettoken |
-/// | `gzip-bomb` | one megabyte that decompresses to one gigabyte | list, gettoken |
-/// | `token-expired` | errcode 42001 | list, gettoken |
-/// | `token-invalid` | errcode 40014 | list, gettoken |
-/// | `status=CODE[;retry-after=SECONDS]` | an HTML page with this HTTP status, 200 to 999 | list, gettoken |
-/// | `errcode=CODE` | this errcode | list, gettoken |
-/// | `latency=DURATION` | the normal response, delayed | list, gettoken |
-/// | `slow=DURATION` | the normal response, its body sent in small chunks over this time | list, gettoken |
-/// | `redirect=URL` | status 302 with this `Location` | list, gettoken |
-/// | `headers=N` | the normal response with `N` more headers | list, gettoken |
+/// | `reset` | none: the connection is reset | all |
+/// | `reset-body` | half of the body, then a connection reset | all |
+/// | `cut` | truncated JSON in a complete HTTP response | all |
+/// | `hang` | none: the connection stays open | all |
+/// | `endless` | a body that never ends | all |
+/// | `gzip-bomb` | one megabyte that decompresses to one gigabyte | all |
+/// | `token-expired` | errcode 42001 | all |
+/// | `token-invalid` | errcode 40014 | all |
+/// | `status=CODE[;retry-after=SECONDS]` | an HTML page with this HTTP status, 200 to 999 | all |
+/// | `errcode=CODE` | this errcode | all |
+/// | `latency=DURATION` | the normal response, delayed | all |
+/// | `slow=DURATION` | the normal response, its body sent in small chunks over this time | all |
+/// | `redirect=URL` | status 302 with this `Location` | all |
+/// | `headers=N` | the normal response with `N` more headers | all |
 /// | `repeat-cursor` | a page whose `next_cursor` is its own cursor | list |
 /// | `cycle` | a page whose `next_cursor` is the cursor of the second page | list |
 /// | `no-cursor` | a page with `has_more` but without `next_cursor` | list |
@@ -73,9 +76,14 @@ impl When {
 /// | `broken-row` | a page whose middle row has a number as its `answer_list` | list |
 /// | `not-object-row` | a page whose middle row is a number | list |
 /// | `invalid-utf8` | a page whose middle row has a byte in `nick_name` that is not UTF-8 | list |
-/// | `add=N` | the normal response, after `N` pending enrollees were added at the end of the meeting | list |
-/// | `drop=N` | the normal response, after the first `N` enrollees of the meeting were removed | list |
 /// | `deep` | a page whose middle row has 200,000 nested arrays as its `nick_name` | list |
+/// | `add=N` | the normal response, after `N` pending enrollees were added at the end of the meeting | list, approve |
+/// | `drop=N` | the normal response, after the first `N` enrollees of the meeting, or of the batch, were removed | list, approve |
+/// | `lost` | none: the statuses are set, then the connection is reset | approve |
+/// | `partial=N` | the normal response, but only the first `N` statuses are set | approve |
+/// | `too-big=N` | errcode 40058 if the batch has more than `N` ids | approve |
+///
+/// `reset`, `status` and the errcodes prevent what an approve request would change; `reset-body` and `cut` do not.
 ///
 /// # Example
 ///
@@ -90,7 +98,7 @@ impl When {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Fault {
     pub(super) kind: FaultKind,
-    pub(super) gettoken: bool,
+    pub(super) api: Api,
     when: When,
 }
 
@@ -98,7 +106,7 @@ impl Fault {
     /// Creates a fault that applies to every list request.
     #[must_use]
     pub fn new(kind: FaultKind) -> Self {
-        Self { kind, gettoken: false, when: When::Every(1) }
+        Self { kind, api: Api::List, when: When::Every(1) }
     }
 
     /// Creates a fault that responds with an HTTP status.
@@ -137,16 +145,32 @@ impl Fault {
         Self { when: When::Percent(probability.clamp(0.0, 1.0) * 100.0), ..self }
     }
 
-    /// Applies the fault to `gettoken` requests instead of list requests. Kinds that apply to list requests only then
-    /// have no effect.
+    /// Applies the fault to `gettoken` requests instead of list requests. Kinds that do not apply to them then have no
+    /// effect.
     #[must_use]
     pub fn on_gettoken(self) -> Self {
-        Self { gettoken: true, ..self }
+        Self { api: Api::GetToken, ..self }
     }
 
-    /// Returns the syntax of every kind, such as `reset` or `latency=DURATION`, for a help text.
+    /// Applies the fault to approve requests instead of list requests. Kinds that do not apply to them then have no
+    /// effect.
+    #[must_use]
+    pub fn on_approve(self) -> Self {
+        Self { api: Api::Approve, ..self }
+    }
+
+    /// Applies the fault to `get_config` requests instead of list requests. Kinds that do not apply to them then have
+    /// no effect.
+    #[must_use]
+    pub fn on_get_config(self) -> Self {
+        Self { api: Api::GetConfig, ..self }
+    }
+
+    /// Returns the syntax of every kind, such as `reset` or `latency=DURATION`, for a help text. Kinds that apply to
+    /// approve requests only start with `approve:`.
     pub fn kinds() -> impl Iterator<Item = &'static str> {
-        PLAIN.iter().chain(&LIST_ONLY).map(|(name, _)| *name).chain(WITH_VALUE)
+        let plain = PLAIN.iter().chain(&LIST_ONLY).map(|(name, _)| *name);
+        plain.chain(["approve:lost"]).chain(WITH_VALUE)
     }
 
     /// Returns whether the fault applies to the `n`th request.
@@ -164,8 +188,9 @@ impl FromStr for Fault {
 
     fn from_str(spec: &str) -> Result<Self, FaultError> {
         let error = |problem: &str| FaultError(format!("invalid fault \"{spec}\": {problem}"));
-        let gettoken = spec.starts_with("gettoken:");
-        let rest = spec.strip_prefix("gettoken:").unwrap_or(spec);
+        let mut apis = Api::ALL.into_iter().filter(|api| *api != Api::List);
+        let found = apis.find_map(|api| Some((api, spec.strip_prefix(api.prefix())?)));
+        let (api, rest) = found.unwrap_or((Api::List, spec));
         let (kind, when) = match rest.rsplit_once('@') {
             Some((kind, when)) => (kind, When::parse(when)),
             None => (rest, Some(When::Every(1))),
@@ -174,7 +199,9 @@ impl FromStr for Fault {
             when.ok_or_else(|| error("expected N, N..M, every:N or P% after @, counted from 1"))?;
         let kind = FaultKind::parse(kind).ok_or_else(|| {
             let name = kind.split('=').next();
-            let Some(syntax) = Self::kinds().find(|syntax| syntax.split('=').next() == name) else {
+            let mut kinds = Self::kinds()
+                .map(|syntax| syntax.strip_prefix(Api::Approve.prefix()).unwrap_or(syntax));
+            let Some(syntax) = kinds.find(|syntax| syntax.split('=').next() == name) else {
                 let kinds = Self::kinds().collect::<Vec<_>>().join(", ");
                 return error(&format!("unknown kind; the kinds are {kinds}"));
             };
@@ -185,17 +212,27 @@ impl FromStr for Fault {
             };
             error(&format!("expected {syntax}{note}"))
         })?;
-        if gettoken && kind.is_list_only() {
-            return Err(error("this fault applies to list requests only; remove gettoken:"));
+        match kind.apis() {
+            apis if apis.contains(&api) => Ok(Self { kind, api, when }),
+            [Api::Approve] => {
+                Err(error("this fault applies to approve requests only; write approve: before it"))
+            }
+            [Api::List] => Err(error(&format!(
+                "this fault applies to list requests only; remove {}",
+                api.prefix()
+            ))),
+            _ => Err(error(&format!(
+                "this fault applies to list and approve requests only; remove {}",
+                api.prefix()
+            ))),
         }
-        Ok(Self { kind, gettoken, when })
     }
 }
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = self.kind.to_string();
-        write!(f, "{}{kind}", if self.gettoken { "gettoken:" } else { "" })?;
+        write!(f, "{}{kind}", self.api.prefix())?;
         match self.when {
             // Without a WHEN, an @ in a URL would be parsed as the start of one.
             When::Every(1) if !kind.contains('@') => Ok(()),

@@ -7,6 +7,8 @@ use jiff::{
     fmt::friendly::{Spacing, SpanParser, SpanPrinter},
 };
 
+use super::endpoint::Api;
+
 /// What a simulated [`Fault`](super::Fault) does to a response.
 ///
 /// `Display` prints the `KIND[=VALUE]` part of the specification that is documented at [`Fault`](super::Fault).
@@ -56,8 +58,15 @@ pub enum FaultKind {
     Deep,
     /// `add=N`: adds `N` pending enrollees at the end of the meeting before responding.
     Add(u64),
-    /// `drop=N`: removes the first `N` enrollees of the meeting before responding.
+    /// `drop=N`: removes the first `N` enrollees of the meeting before responding; for an approve request, the first
+    /// `N` of its batch.
     Drop(u64),
+    /// `lost`: sets the statuses of an approve request, and resets the connection instead of responding.
+    Lost,
+    /// `partial=N`: sets only the first `N` statuses of an approve request.
+    Partial(u64),
+    /// `too-big=N`: refuses an approve request with more than `N` ids with errcode 40058.
+    TooBig(u64),
     /// `endless`: sends a body that never ends.
     Endless,
     /// `gzip-bomb`: sends one megabyte that decompresses to one gigabyte.
@@ -98,8 +107,11 @@ pub(super) const LIST_ONLY: [(&str, FaultKind); 10] = [
     ("deep", FaultKind::Deep),
 ];
 
+/// The kinds without a value that apply to approve requests only.
+pub(super) const APPROVE_ONLY: [(&str, FaultKind); 1] = [("lost", FaultKind::Lost)];
+
 /// The syntax of the kinds with a value. [`FaultKind::parse`] must accept each.
-pub(super) const WITH_VALUE: [&str; 8] = [
+pub(super) const WITH_VALUE: [&str; 10] = [
     "status=CODE[;retry-after=SECONDS]",
     "errcode=CODE",
     "latency=DURATION",
@@ -108,13 +120,15 @@ pub(super) const WITH_VALUE: [&str; 8] = [
     "headers=N",
     "add=N",
     "drop=N",
+    "approve:partial=N",
+    "approve:too-big=N",
 ];
 
 impl FaultKind {
     /// Parses `KIND[=VALUE]`.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let Some((name, value)) = text.split_once('=') else {
-            let mut kinds = PLAIN.into_iter().chain(LIST_ONLY);
+            let mut kinds = PLAIN.into_iter().chain(LIST_ONLY).chain(APPROVE_ONLY);
             return kinds.find_map(|(name, kind)| (name == text).then_some(kind));
         };
         Some(match name {
@@ -133,14 +147,20 @@ impl FaultKind {
             "headers" => Self::Headers(value.parse().ok()?),
             "add" => Self::Add(value.parse().ok()?),
             "drop" => Self::Drop(value.parse().ok()?),
+            "partial" => Self::Partial(value.parse().ok()?),
+            "too-big" => Self::TooBig(value.parse().ok()?),
             _ => return None,
         })
     }
 
-    /// Returns whether the kind changes enrollees, rows or cursors, which `gettoken` responses do not have.
-    pub(super) fn is_list_only(&self) -> bool {
-        matches!(self, Self::Add(_) | Self::Drop(_))
-            || LIST_ONLY.iter().any(|(_, kind)| kind == self)
+    /// Returns the APIs whose requests the kind applies to.
+    pub(super) fn apis(&self) -> &'static [Api] {
+        match self {
+            Self::Lost | Self::Partial(_) | Self::TooBig(_) => &[Api::Approve],
+            Self::Add(_) | Self::Drop(_) => &[Api::List, Api::Approve],
+            _ if LIST_ONLY.iter().any(|(_, kind)| kind == self) => &[Api::List],
+            _ => &Api::ALL,
+        }
     }
 }
 
@@ -158,8 +178,10 @@ impl fmt::Display for FaultKind {
             Self::Headers(n) => write!(f, "headers={n}"),
             Self::Add(n) => write!(f, "add={n}"),
             Self::Drop(n) => write!(f, "drop={n}"),
+            Self::Partial(n) => write!(f, "partial={n}"),
+            Self::TooBig(n) => write!(f, "too-big={n}"),
             plain => {
-                let mut kinds = PLAIN.iter().chain(&LIST_ONLY);
+                let mut kinds = PLAIN.iter().chain(&LIST_ONLY).chain(&APPROVE_ONLY);
                 f.write_str(kinds.find(|(_, kind)| kind == plain).map_or("", |(name, _)| name))
             }
         }

@@ -1,7 +1,7 @@
 //! `Simulator`: a fake WeCom server for tests, with fault injection.
 //!
-//! It serves generated enrollees over HTTP on a loopback address, through `gettoken` and the two enrollment lists,
-//! `meeting/webinar/enroll/list` and `meeting/enroll/list`. Like WeCom, it expires tokens, refuses a cursor that
+//! It serves generated enrollees over HTTP on a loopback address, through `gettoken` and, both for webinars
+//! (`meeting/webinar/enroll`) and for meetings (`meeting/enroll`), through `list`, `approve` and `get_config`. Like WeCom, it expires tokens, refuses a cursor that
 //! belongs to another request, and enforces a rate limit, if one is set. It does not support TLS.
 //!
 //! Enrollees can be added, removed and given another status while the simulator runs, by its methods and by faults. The
@@ -11,16 +11,20 @@
 //!
 //! 1. `server` accepts the connection and routes the request;
 //! 2. `state` counts it, enforces the rate limit, selects a fault (`fault`, `fault_kind`), and checks the token
-//!    (`tokens`) and the parameters;
-//! 3. `page` builds the response from the enrollees of the meeting (`roster`), their rows (`enrollee`) and the next cursor;
-//! 4. `response` turns it into an HTTP response and applies the fault.
+//!    (`tokens`);
+//! 3. `request` checks the parameters, and sets statuses or returns the settings (`questions`);
+//! 4. for a list, `page` builds the response from the enrollees of the meeting (`roster`), their rows (`enrollee`) and the next cursor;
+//! 5. `response` turns it into an HTTP response and applies the fault.
 
 mod builder;
+mod endpoint;
 mod enrollee;
 mod errcode;
 mod fault;
 mod fault_kind;
 mod page;
+mod questions;
+mod request;
 mod response;
 mod roster;
 mod server;

@@ -20,11 +20,11 @@ use tokio::{
 };
 
 use super::{
-    enrollee::List,
+    endpoint::Endpoint,
     errcode,
     fault_kind::FaultKind,
     response::{self, Body},
-    state::{Endpoint, ServerState},
+    state::ServerState,
 };
 
 const MAX_REQUEST_BODY: usize = 64 * 1024;
@@ -82,11 +82,8 @@ async fn respond(
     // hyper notices that the client disconnected during a delay only after the request body has been read.
     let body =
         Limited::new(body, MAX_REQUEST_BODY).collect().await.map_err(io::Error::other)?.to_bytes();
-    let endpoint = match head.uri.path() {
-        "/cgi-bin/gettoken" => Endpoint::GetToken,
-        "/cgi-bin/meeting/webinar/enroll/list" => Endpoint::List(List::Webinar),
-        "/cgi-bin/meeting/enroll/list" => Endpoint::List(List::Meeting),
-        _ => return response::html(404, None),
+    let Some(endpoint) = Endpoint::from_path(head.uri.path()) else {
+        return response::html(404, None);
     };
     let admitted = state.admit(endpoint);
     response::pause(state.settings.latency).await;
@@ -114,8 +111,8 @@ async fn respond(
         (Some(FaultKind::TokenExpired), _) => Err(errcode::EXPIRED_TOKEN),
         (Some(FaultKind::TokenInvalid), _) => Err(errcode::INVALID_TOKEN),
         (_, Endpoint::GetToken) if head.method != Method::GET => Err(errcode::GET_REQUIRED),
-        (_, Endpoint::List(_)) if head.method != Method::POST => Err(errcode::POST_REQUIRED),
         (_, Endpoint::GetToken) => state.gettoken(&params),
+        _ if head.method != Method::POST => Err(errcode::POST_REQUIRED),
         (_, Endpoint::List(list)) => match state.check_list(list, &params, &body) {
             Ok((request, position)) => {
                 state.change_by_fault(&request.meeting, fault.as_ref());
@@ -124,7 +121,12 @@ async fn respond(
             }
             Err(errcode) => Err(errcode),
         },
+        (_, Endpoint::Approve(_)) => state.approve(&params, &body, fault.as_ref()),
+        (_, Endpoint::GetConfig(_)) => state.get_config(&params, &body),
     };
+    if fault == Some(FaultKind::Lost) {
+        return Err(ErrorKind::ConnectionReset.into());
+    }
     let json = result.unwrap_or_else(|errcode| state.error_body(errcode, peer));
     response::json(json, fault.as_ref())
 }

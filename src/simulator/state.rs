@@ -1,4 +1,4 @@
-//! The state of a running simulator, and the checks of a request: quota, faults, credentials and parameters.
+//! The state of a running simulator, and the checks of every request: quota, faults and credentials.
 //!
 //! Everything that outlives a request is in [`ServerState`], behind one lock that is never held across an await.
 
@@ -8,26 +8,16 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use serde::Deserialize;
 use tokio::time::Instant;
 
 use super::{
     builder::{Calls, SimulatorBuilder},
-    enrollee::List,
+    endpoint::{Api, Endpoint},
     errcode,
     fault_kind::FaultKind,
-    page::{ListRequest, Position},
     roster::Roster,
     tokens::Tokens,
 };
-
-const MAX_LIMIT: usize = 50;
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Endpoint {
-    GetToken,
-    List(List),
-}
 
 pub(super) struct ServerState {
     pub(super) settings: SimulatorBuilder,
@@ -39,18 +29,10 @@ struct Shared {
     tokens: Tokens,
     /// The enrollees of each meeting that has changed.
     rosters: HashMap<String, Arc<Roster>>,
-    /// For each list, when the requests within the quota's window arrived.
-    arrivals: [VecDeque<Instant>; 2],
+    /// For each endpoint, when the requests within the quota's window arrived.
+    arrivals: HashMap<Endpoint, VecDeque<Instant>>,
     /// Selects the requests for faults with a probability.
     rng: fastrand::Rng,
-}
-
-#[derive(Deserialize)]
-struct ListBody {
-    meetingid: Option<String>,
-    status: Option<u32>,
-    cursor: Option<String>,
-    limit: Option<usize>,
 }
 
 impl ServerState {
@@ -59,7 +41,7 @@ impl ServerState {
             calls: Calls::default(),
             tokens: Tokens::new(settings.token_ttl),
             rosters: HashMap::new(),
-            arrivals: Default::default(),
+            arrivals: HashMap::new(),
             rng: fastrand::Rng::with_seed(settings.seed),
         };
         Self { settings, shared: Mutex::new(shared) }
@@ -95,13 +77,16 @@ impl ServerState {
     pub(super) fn admit(&self, endpoint: Endpoint) -> Result<Option<FaultKind>, i32> {
         let mut shared = self.lock();
         let shared = &mut *shared;
-        let count = match endpoint {
-            Endpoint::GetToken => &mut shared.calls.gettoken,
-            Endpoint::List(_) => &mut shared.calls.list,
+        let count = match endpoint.api() {
+            Api::GetToken => &mut shared.calls.gettoken,
+            Api::List => &mut shared.calls.list,
+            Api::Approve => &mut shared.calls.approve,
+            Api::GetConfig => &mut shared.calls.get_config,
         };
         *count += 1;
-        if let (Endpoint::List(list), Some((max, window))) = (endpoint, self.settings.quota) {
-            let (arrivals, now) = (&mut shared.arrivals[list as usize], Instant::now());
+        let quota = self.settings.quota.filter(|_| endpoint != Endpoint::GetToken);
+        if let Some((max, window)) = quota {
+            let (arrivals, now) = (shared.arrivals.entry(endpoint).or_default(), Instant::now());
             while arrivals.front().is_some_and(|&first| now - first >= window) {
                 arrivals.pop_front();
             }
@@ -114,7 +99,7 @@ impl ServerState {
             .settings
             .faults
             .iter()
-            .filter(|fault| fault.gettoken == (endpoint == Endpoint::GetToken))
+            .filter(|fault| fault.api == endpoint.api())
             .find(|fault| fault.applies_to(*count, &mut shared.rng));
         shared.calls.faults += u64::from(fault.is_some());
         Ok(fault.map(|fault| fault.kind.clone()))
@@ -141,35 +126,15 @@ impl ServerState {
         .into())
     }
 
-    /// Checks a list request in the order that WeCom does: the token, the body, the cursor.
-    pub(super) fn check_list(
-        &self,
-        list: List,
-        params: &[(String, String)],
-        body: &[u8],
-    ) -> Result<(ListRequest, Position), i32> {
+    /// Checks the access token of a request.
+    pub(super) fn check_token(&self, params: &[(String, String)]) -> Result<(), i32> {
         let tokens: Vec<_> = params.iter().filter(|(key, _)| key == "access_token").collect();
         match tokens[..] {
-            [] => return Err(errcode::MISSING_TOKEN),
-            [(_, token)] => self.lock().tokens.check(token)?,
+            [] => Err(errcode::MISSING_TOKEN),
+            [(_, token)] => self.lock().tokens.check(token),
             // WeCom does not document which of several tokens it uses, so a client must not send them.
-            _ => return Err(errcode::INVALID_TOKEN),
+            _ => Err(errcode::INVALID_TOKEN),
         }
-        // serde deserializes a struct from an array as well, which WeCom refuses.
-        if body.trim_ascii_start().first() != Some(&b'{') {
-            return Err(errcode::INVALID_PARAMETER);
-        }
-        let body: ListBody =
-            serde_json::from_slice(body).map_err(|_| errcode::INVALID_PARAMETER)?;
-        let meeting = body.meetingid.filter(|id| !id.is_empty()).ok_or(errcode::EMPTY_PARAMETER)?;
-        let (status, limit) = (body.status.unwrap_or(0), body.limit.unwrap_or(MAX_LIMIT));
-        if status > 3 || !(1..=MAX_LIMIT).contains(&limit) {
-            return Err(errcode::INVALID_PARAMETER);
-        }
-        let request = ListRequest { list, meeting, status, limit };
-        let position =
-            request.position(&body.cursor.unwrap_or_default()).ok_or(errcode::INVALID_CURSOR)?;
-        Ok((request, position))
     }
 
     /// Returns the enrollees of a meeting. Later changes do not affect the returned roster.
@@ -227,10 +192,10 @@ mod tests {
     use tokio::time::advance;
 
     use super::*;
-    use crate::simulator::Simulator;
+    use crate::simulator::{Simulator, enrollee::List};
 
     #[tokio::test(start_paused = true)]
-    async fn quota_is_a_sliding_window_per_list() {
+    async fn quota_is_a_sliding_window_per_endpoint() {
         let state = ServerState::new(Simulator::builder().quota(2, Duration::from_secs(10)));
         let mut admitted = Vec::new();
         for second in (0..28).step_by(2) {
@@ -241,6 +206,7 @@ mod tests {
         }
         assert_eq!(admitted, [0, 2, 10, 12, 20, 22]);
         assert_eq!(state.admit(Endpoint::List(List::Meeting)), Ok(None));
+        assert_eq!(state.admit(Endpoint::Approve(List::Webinar)), Ok(None));
         assert_eq!(state.admit(Endpoint::GetToken), Ok(None));
         assert_eq!((state.calls().list, state.calls().gettoken), (15, 1));
     }

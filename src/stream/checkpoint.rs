@@ -153,8 +153,8 @@ impl TryFrom<Unchecked> for Checkpoint {
 }
 
 impl Error {
-    /// Returns the position at which the stream ended. Every error that ends a stream has one; an error of
-    /// kind [`ErrorKind::Row`](crate::ErrorKind::Row), after which the stream continues, has none.
+    /// Returns the position at which the stream ended. Every error that ends a stream of rows or pages has one; an
+    /// error of kind [`ErrorKind::Row`](crate::ErrorKind::Row), after which the stream continues, has none.
     ///
     /// To decide what to save, use [`Error::resume_from`].
     pub fn checkpoint(&self) -> Option<&Checkpoint> {

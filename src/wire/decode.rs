@@ -82,7 +82,7 @@ pub(crate) fn decode_errcode(body: &[u8]) -> Option<Error> {
 
 /// Removes a byte-order mark and checks that the body is UTF-8. Nothing after this checks it again. Invalid
 /// bytes are replaced by U+FFFD; the second value is true if there were any.
-fn utf8(body: &[u8]) -> Result<(String, bool)> {
+pub(super) fn utf8(body: &[u8]) -> Result<(String, bool)> {
     let body = body.strip_prefix("\u{feff}".as_bytes()).unwrap_or(body);
     match simdutf8::compat::from_utf8(body) {
         Ok(text) => Ok((text.to_owned(), false)),

@@ -225,7 +225,7 @@ fn malformed(raw: &str, field: &'static str, repaired: bool) -> Malformed {
 }
 
 /// Returns a text in which lone surrogates are replaced by U+FFFD.
-fn lossy_text(value: Option<&&RawValue>) -> Option<String> {
+pub(super) fn lossy_text(value: Option<&&RawValue>) -> Option<String> {
     exact_text(value, false).or_else(|| {
         // `serde_json` accepts lone surrogates only in bytes, as three bytes each.
         let mut bytes =
@@ -286,7 +286,7 @@ pub(super) fn integer(value: Option<&&RawValue>) -> Option<i64> {
 }
 
 /// Returns a bool, which may be 0 or 1, or one of these as a string. Absent, null and "" are false.
-fn flag(value: Option<&&RawValue>) -> Option<bool> {
+pub(super) fn flag(value: Option<&&RawValue>) -> Option<bool> {
     match value.map_or("null", |value| value.get()).trim_matches('"') {
         "true" | "1" => Some(true),
         "false" | "0" | "null" | "" => Some(false),

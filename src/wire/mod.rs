@@ -1,5 +1,6 @@
 //! The WeCom API as data: bytes in, values out. No async, no clock, no code for calls or streams.
 
+mod approval;
 mod decode;
 mod deserialize;
 mod enroll;
@@ -11,13 +12,17 @@ mod page;
 mod query;
 
 mod scan;
+mod settings;
 mod tables;
 
 pub use enroll::{Answer, AnswerContent, Answers, Enroll};
-pub use open_enum::{EnrollSource, EnrollStatus, QuestionType, SpecialType};
+pub use open_enum::{ApprovalType, EnrollSource, EnrollStatus, QuestionType, SpecialType};
 pub use page::{Page, Rows};
 pub use query::{Query, StatusFilter};
+pub use settings::{EnrollSettings, Question};
 
+pub(crate) use approval::{decode_approval, encode_approval};
 pub(crate) use decode::{decode_errcode, decode_page, decode_token, encode};
 pub(crate) use query::text_problem;
+pub(crate) use settings::{decode_settings, encode_settings};
 pub(crate) use tables::{Cursor, MAX_ROWS};

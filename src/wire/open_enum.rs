@@ -88,6 +88,16 @@ open_enum! {
 }
 
 open_enum! {
+    /// How enrollments are approved (WeCom document 98800).
+    ApprovalType, "approval type" {
+        /// Enrollments are approved automatically.
+        Automatic = 1, "automatic";
+        /// An organizer approves enrollments.
+        Manual = 2, "manual";
+    }
+}
+
+open_enum! {
     /// How an enrollment was made (WeCom document 98876).
     EnrollSource, "source" {
         /// The person enrolled.

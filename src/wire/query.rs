@@ -150,7 +150,23 @@ impl Query {
         }
     }
 
-    /// Returns the list's name, for the `enrolls` span.
+    /// Returns the path of the call that sets statuses (WeCom documents 98877 and 98807).
+    pub(crate) fn approve_path(&self) -> &'static str {
+        match self.list {
+            List::Webinar => "/cgi-bin/meeting/webinar/enroll/approve",
+            List::Meeting => "/cgi-bin/meeting/enroll/approve",
+        }
+    }
+
+    /// Returns the path of the call for the enrollment settings (WeCom documents 98874 and 98800).
+    pub(crate) fn config_path(&self) -> &'static str {
+        match self.list {
+            List::Webinar => "/cgi-bin/meeting/webinar/enroll/get_config",
+            List::Meeting => "/cgi-bin/meeting/enroll/get_config",
+        }
+    }
+
+    /// Returns the list's name, for spans.
     pub(crate) fn list(&self) -> &'static str {
         match self.list {
             List::Webinar => "webinar",

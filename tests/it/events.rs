@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures::{FutureExt, StreamExt};
 use tracing::{Instrument, error_span};
-use wecom_enroll::{Query, Quota};
+use wecom_enroll::{EnrollStatus, Query, Quota};
 
 use crate::support::{
     Act, Call, List, Script, errcode, grant, ids,
@@ -197,4 +197,43 @@ async fn span_outcome_after_an_error_is_error() {
         let ended = format!("DEBUG {whole}: list ended {end} error=");
         assert!(line(&lines, "list ended").starts_with(&ended), "{lines:#?}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn span_per_update_stream_and_batch_is_logged() {
+    record();
+    let script = Script::new(|call| match call.body["enroll_id_list"].as_array().unwrap().len() {
+        2 => errcode(730_006),
+        _ if call.body["enroll_id_list"][0] == "b" => errcode(730_006),
+        _ => serde_json::json!({"errcode": 0, "handled_count": 1}).into(),
+    });
+    let updates = script.client().set_status(query(), EnrollStatus::Rejected, ["a", "b", "c"]);
+    updates.batch_size(2).unwrap().count().await;
+    let lines = lines();
+    let stream = r#"set_status{meeting="M1" list="webinar" status=rejected}"#;
+    let call =
+        |batch: &str, rest: &str| format!("{stream}:call{{{batch} ids=1 outcome=\"ok\"}}: {rest}");
+    let end = "batches=4 unconfirmed=1 outcome=\"end\"";
+    for line in [
+        format!("WARN new {stream}"),
+        format!("WARN new {stream}:call{{batch=1 ids=2}}"),
+        format!("DEBUG {stream}: the batch contains an unknown id, halving it ids=2"),
+        format!("DEBUG {}", call("batch=2", "batch confirmed batch=2 ids=1 handled=1")),
+        format!("WARN new {stream}:call{{batch=3 ids=1}}"),
+        format!("DEBUG {}", call("batch=4", "batch confirmed batch=4 ids=1 handled=1")),
+        format!("DEBUG {} {end}}}: updates ended {end}", stream.trim_end_matches('}')),
+    ] {
+        assert_eq!(lines.iter().filter(|&logged| *logged == line).count(), 1, "{line}: {lines:#?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn span_of_enroll_settings_is_logged() {
+    record();
+    let script = Script::new(|_| errcode(48002));
+    script.client().enroll_settings(Query::meeting("M2")).await.unwrap_err();
+    let text = recorded();
+    let span = r#"enroll_settings{meeting="M2" list="meeting"}"#;
+    assert!(text.contains(&format!("WARN new {span}\n")), "{text}");
+    assert!(text.contains(&format!("TRACE {span}: sending attempt=1")), "{text}");
 }

@@ -2,7 +2,7 @@
 //!
 //! Tests with scripted transports run on tokio's paused clock. Real sockets and real time are used only
 //! in `blocking`, `cli`, `connection`, `decode`, `hostile`, `http`, `proxy`, `readme_example`, `redis`,
-//! `simulator`, `soak` and `tls`, and real time in one test of `fairness`.
+//! `simulator`, `soak`, `status_faults` and `tls`, and real time in one test of `fairness`.
 //!
 //! | to test | see |
 //! |---|---|
@@ -45,7 +45,9 @@ mod resume;
 mod retry;
 mod rows;
 mod secrets;
+mod settings;
 mod stats;
+mod status_updates;
 mod stream;
 mod support;
 mod token_source;
@@ -71,4 +73,6 @@ mod redis;
 mod simulator;
 #[cfg(feature = "simulator")]
 mod soak;
+#[cfg(feature = "simulator")]
+mod status_faults;
 mod tls;

@@ -12,6 +12,7 @@ fn types_are_send_and_sync_and_rows_are_small() {
     fn is<T: Unpin + Send + Sync + 'static>() {}
     is::<(Client, ClientBuilder, Query, StatusFilter, Checkpoint)>();
     is::<(EnrollStream, PageStream, Page, Enroll, Answer<'static>)>();
+    is::<(StatusUpdates, StatusUpdate, EnrollSettings, Question, ApprovalType)>();
     is::<(EnrollStatus, EnrollSource, QuestionType, SpecialType)>();
     is::<(Rows<'static>, Answers<'static>, AnswerContent<'static>)>();
     is::<(Quota, RetryPolicy, Stats, WaitReason, CurrentWait, StatsHandle, AccessToken)>();

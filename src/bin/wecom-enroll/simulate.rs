@@ -21,7 +21,7 @@ pub(crate) struct Args {
     /// Delay before each response
     #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "0ms")]
     latency: Duration,
-    /// Simulated fault [gettoken:]KIND[=VALUE][@WHEN], for example status=503@3 or errcode=-1@10%.
+    /// Simulated fault [API:]KIND[=VALUE][@WHEN], for example status=503@3 or errcode=-1@10%.
     /// Repeatable; if several apply to a request, the first one takes effect
     #[arg(long = "fault", value_name = "SPEC")]
     faults: Vec<Fault>,
@@ -30,9 +30,9 @@ pub(crate) struct Args {
 fn notes() -> String {
     let kinds = Fault::kinds().map(|kind| format!("  {kind}")).collect::<Vec<_>>().join("\n");
     format!(
-        "Faults are written [gettoken:]KIND[=VALUE][@WHEN]. With gettoken:, a fault applies to requests for an access \
-         token, otherwise to list requests. KIND[=VALUE] is one of:\n{kinds}\n\n\
-         WHEN selects requests, which are counted from 1, separately for list requests and gettoken:\n\
+        "Faults are written [API:]KIND[=VALUE][@WHEN]. With gettoken:, approve: or get_config:, a fault applies to \
+         requests of this API, otherwise to list requests. KIND[=VALUE] is one of:\n{kinds}\n\n\
+         WHEN selects requests, which are counted from 1, separately for each API:\n\
          \x20 N        the Nth request\n\
          \x20 N..M     the Nth to the Mth request, inclusive\n\
          \x20 every:N  every Nth request\n\

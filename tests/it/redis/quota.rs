@@ -2,7 +2,7 @@
 
 use futures::{StreamExt, TryStreamExt, future::join_all};
 use tokio::time::{Instant, sleep, timeout};
-use wecom_enroll::{Query, simulator::Simulator};
+use wecom_enroll::{EnrollStatus, Query, simulator::Simulator};
 
 use super::{Job, LIMIT, MS, SECOND, outcome, server::RedisServer, until};
 use crate::{
@@ -219,4 +219,29 @@ async fn reservations_of_a_killed_process_do_not_block_others() {
     let pages = client.pages(Query::webinar("M")).take(36);
     timeout(4 * SECOND, pages.try_collect::<Vec<_>>()).await.expect("in time").unwrap();
     assert_eq!(sim.calls().list - before, 36);
+}
+
+#[tokio::test]
+async fn quota_of_updates_is_shared_beside_that_of_lists() {
+    let Some(server) = RedisServer::start().await else { return };
+    let sim = start(Simulator::builder().enrollees(100).quota(20, SECOND)).await;
+    let quota = (20, SECOND);
+    let clients = [(); 2].map(|()| Job { quota, ..Job::new(&sim, &server) }.client());
+    let started = Instant::now();
+    let approve = clients.each_ref().map(async |client| {
+        let updates = client.set_status(Query::webinar("M"), EnrollStatus::Approved, expected(25));
+        updates.batch_size(1).unwrap().try_collect::<Vec<_>>().await.unwrap().len()
+    });
+    let list = async {
+        let query = Query::webinar("M").page_size(2).unwrap();
+        ids(clients[0].enrolls(query)).await.unwrap().len()
+    };
+    let (approved, listed) =
+        timeout(LIMIT, futures::future::join(join_all(approve), list)).await.unwrap();
+    assert_eq!((approved, listed), (vec![25, 25], 100));
+    assert_eq!(sim.calls().refused, 0, "no sliding second had more than 20 of either");
+    // Fifty calls of each take two and a half seconds; both together would take twice as long.
+    assert!(started.elapsed() < 4 * SECOND, "{:?}", started.elapsed());
+    let keys: Vec<String> = server.run(&["KEYS", "*enroll/approve:quota"]).await;
+    assert_eq!(keys, ["wecom-enroll:{DEMO-CORP}:enroll/approve:quota"]);
 }

@@ -20,6 +20,11 @@ fn fault_display_parses_back() {
         "headers=300@12.5%",
         "add=3@2",
         "drop=1@every:2",
+        "approve:drop=1",
+        "approve:partial=3@1",
+        "approve:too-big=20",
+        "approve:errcode=-1@10%",
+        "get_config:errcode=48002",
         "redirect=http://me@host/@every:1",
         "gettoken:errcode=40001@1",
         "gettoken:hang",
@@ -35,7 +40,7 @@ fn fault_display_parses_back() {
 #[test]
 fn fault_kinds_lists_every_kind_of_the_grammar() {
     let kinds: Vec<_> = Fault::kinds().collect();
-    assert_eq!(kinds.len(), 26);
+    assert_eq!(kinds.len(), 29);
     for kind in ["reset", "broken-row", "status=CODE[;retry-after=SECONDS]", "headers=N"] {
         assert!(kinds.contains(&kind), "{kind}");
     }
@@ -48,6 +53,8 @@ fn fault_from_builder_equals_parsed_fault() {
         (Fault::errcode(-1).between(2, 4), "errcode=-1@2..4"),
         (Fault::new(FaultKind::Reset).every(10), "reset@every:10"),
         (Fault::new(FaultKind::Hang).with_probability(0.25).on_gettoken(), "gettoken:hang@25%"),
+        (Fault::new(FaultKind::Lost).on_approve().at(2), "approve:lost@2"),
+        (Fault::errcode(48002).on_get_config(), "get_config:errcode=48002"),
         (Fault::new(FaultKind::Slow(Duration::from_millis(1500))), "slow=1s500ms"),
     ] {
         assert_eq!(built, spec.parse().unwrap());
@@ -94,13 +101,17 @@ fn fault_error_names_the_problem_and_what_is_accepted() {
         ("headers=-1", "expected headers=N"),
         ("add", "expected add=N"),
         ("drop=-1", "expected drop=N"),
+        ("approve:partial", "expected partial=N"),
+        ("lost", "approve requests only"),
+        ("partial=1", "approve requests only"),
+        ("gettoken:too-big=1", "approve requests only"),
+        ("approve:deep", "list requests only; remove approve:"),
+        ("get_config:add=1", "list and approve requests only; remove get_config:"),
     ];
     let invalid_selectors =
         ["reset@", "reset@0", "reset@3..2", "reset@every:0", "reset@101%", "reset@NaN%", "reset@x"];
     let cases = invalid_kinds.into_iter().chain(invalid_selectors.map(|spec| (spec, "every:N")));
-    let list_only = ["deep", "add=1", "drop=1"].map(|kind| format!("gettoken:{kind}"));
-    let cases = cases.chain(list_only.iter().map(|spec| (&**spec, "list requests only")));
-    for (spec, accepted) in cases {
+    for (spec, accepted) in cases.chain([("gettoken:deep", "list requests only")]) {
         let error = spec.parse::<Fault>().unwrap_err().to_string();
         assert!(error.starts_with(&format!("invalid fault \"{spec}\": ")), "{error}");
         assert!(error.contains(accepted), "{error}");

@@ -1,5 +1,6 @@
 //! The simulator, tested with plain HTTP requests instead of this crate's client.
 
+mod approve;
 mod changes;
 mod fault_spec;
 mod faults;
