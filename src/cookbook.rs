@@ -1,4 +1,4 @@
-//! Complete programs around a stream. Each example is compiled and run as a test, against the simulator.
+//! Complete programs. Each example is compiled and run as a test, against the simulator.
 //!
 //! Most examples use an existing `client`; see [`Client::builder`](crate::Client::builder) for its settings.
 //!
@@ -428,3 +428,5 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+#![doc = include_str!("cookbook/approve.md")]

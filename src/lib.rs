@@ -1,4 +1,4 @@
-//! Streams the enrollment list of a WeCom (企业微信) webinar or meeting, one row at a time.
+//! Streams the enrollment list of a WeCom (企业微信) webinar or meeting, one row at a time, and sets statuses.
 //!
 //! A [`Client`] requests `/cgi-bin/meeting/webinar/enroll/list` in pages of at most 50 rows, and yields the
 //! enrollees as a [`futures::Stream`]. The next page is requested only when it is needed, so that only one is
@@ -20,6 +20,9 @@
 //!     .await
 //! # }
 //! ```
+//!
+//! [`Client::set_status`] approves or rejects enrollments in batches and reports which ids are confirmed.
+//! [`Client::enroll_settings`] returns whether an organizer approves enrollments, and the questions.
 //!
 //! # How it works
 //!

@@ -1,7 +1,8 @@
-//! `doctor`: makes one call, and reports from its outcome what would prevent an export.
+//! `doctor`: makes one call for a page, and reports from its outcome what would prevent an export. If the list can be read,
+//! makes another call for the meeting's enrollment settings.
 //!
 //! A call can fail at these points, in this order: Redis, network, quota, token, trusted IP, permission,
-//! meeting. An error at one point means that the earlier ones succeeded. By default, the call makes one
+//! meeting. An error at one point means that the earlier ones succeeded. By default, a call makes one
 //! attempt, because repeated wrong secrets ban the IP. Rows are counted, but never printed.
 
 use std::{io, net::IpAddr};
@@ -9,7 +10,7 @@ use std::{io, net::IpAddr};
 use futures::StreamExt;
 use terminal_size::{Width, terminal_size_of};
 use textwrap::{Options, fill};
-use wecom_enroll::{Error, ErrorKind, Page};
+use wecom_enroll::{ApprovalType, EnrollSettings, Error, ErrorKind, Page};
 
 use crate::{
     connect::{CREDENTIALS, Connection, Credentials, DURATIONS, has_redis},
@@ -21,11 +22,11 @@ use crate::{
     },
 };
 
-/// Check credentials, connection, token, trusted IP and permission, and report what is wrong
+/// Check credentials, connection, token, trusted IP, permission and the enrollment settings, and report what is wrong
 #[derive(clap::Args)]
 #[command(after_help = notes())]
 pub(crate) struct Args {
-    /// ID of a webinar or meeting, to check that its list can be read
+    /// ID of a webinar or meeting, to check that its list and its enrollment settings can be read
     #[arg(value_name = "MEETINGID")]
     meeting: Option<String>,
     #[command(flatten)]
@@ -35,7 +36,7 @@ pub(crate) struct Args {
 fn notes() -> String {
     format!(
         "Each check prints one line to standard output: ok, FAILED with what to do, or skipped. doctor makes one call, \
-         with one attempt unless --max-attempts is set. Credentials and rows are not printed.\n\nWithout a MEETINGID, \
+         and with a MEETINGID another one, with one attempt each unless --max-attempts is set. Credentials and rows are not printed.\n\nWithout a MEETINGID, \
          doctor queries a nonexistent meeting; if WeCom rejects only the meeting ID, everything else works.\n\n\
          {CREDENTIALS}\n\n{DURATIONS}\n\n{}",
         exit_codes()
@@ -55,6 +56,9 @@ const UNTRUSTED_IP: i64 = 60020;
 
 /// WeCom refuses the access token itself. [`Error`] has no predicate for that.
 const REFUSED_TOKEN: [i64; 4] = [40001, 40014, 41001, 42001];
+
+/// The name of the check that follows all others.
+const SETTINGS: &str = "settings";
 
 /// A point at which a call can fail, in the order of a call.
 #[derive(Clone, Copy, PartialEq, PartialOrd)]
@@ -126,6 +130,7 @@ pub(crate) async fn run(mut args: Args, lang: Lang) -> Result<u8, Stop> {
             for (_, name, _) in checks {
                 report(name, "skipped", "")?;
             }
+            report(SETTINGS, "skipped", "")?;
             return Ok(stop.code());
         }
     }
@@ -136,7 +141,7 @@ pub(crate) async fn run(mut args: Args, lang: Lang) -> Result<u8, Stop> {
     query.validate()?;
     args.connection.max_attempts.get_or_insert(1);
     let (client, _simulator) = args.connection.open().await?;
-    let page = client.pages(query).next().await.transpose();
+    let page = client.pages(query.clone()).next().await.transpose();
     let error = page.as_ref().err();
     let failed = error.map(Check::failed_with);
     for &(check, name, success) in checks {
@@ -152,7 +157,16 @@ pub(crate) async fn run(mut args: Args, lang: Lang) -> Result<u8, Stop> {
             report(name, "ok", success)?;
         }
     }
-    Ok(match error {
+    let settings = match error {
+        None if has_meeting => Some(client.enroll_settings(query).await),
+        _ => None,
+    };
+    match &settings {
+        Some(Ok(settings)) => report(SETTINGS, "ok", &settings_text(settings))?,
+        Some(Err(error)) => report(SETTINGS, "FAILED", &explanation(error, lang))?,
+        None => report(SETTINGS, "skipped", "")?,
+    }
+    Ok(match error.or(settings.as_ref().and_then(|settings| settings.as_ref().err())) {
         Some(_) if failed == Some(Check::Meeting) && !has_meeting => 0,
         Some(error) if error.is_transient() => 75,
         Some(_) => 1,
@@ -218,4 +232,30 @@ fn public_ip(error: &Error) -> Option<IpAddr> {
 fn page_text(page: &Page) -> String {
     let more = if page.has_more() { "more rows follow" } else { "it is the last page" };
     format!("received a page with {}, and {more}", counted(page.len() as u64, "row", "rows"))
+}
+
+fn settings_text(settings: &EnrollSettings) -> String {
+    let approval = match settings.approval {
+        ApprovalType::Automatic => "enrollments are approved automatically".to_owned(),
+        ApprovalType::Manual => "an organizer approves enrollments".to_owned(),
+        other => format!("the approval type {other} is unknown"),
+    };
+    let staff = if settings.staff_need_no_enrollment {
+        "; members of the organization need not enroll"
+    } else {
+        ""
+    };
+    let titles = settings.questions.iter().map(|question| match question.title.trim() {
+        // The title of a special question may be missing.
+        "" => question.special_type.to_string(),
+        title => format!("\"{title}\""),
+    });
+    let questions = match titles.collect::<Vec<_>>() {
+        titles if titles.is_empty() || !settings.collects_answers => "no questions".to_owned(),
+        titles => {
+            let count = counted(titles.len() as u64, "question", "questions");
+            format!("{count}: {}", titles.join(", "))
+        }
+    };
+    format!("{approval}{staff}; {questions}")
 }

@@ -2,13 +2,25 @@
 
 use std::process::Output;
 
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+};
 use wecom_enroll::simulator::{Simulator, SimulatorBuilder};
 
 use super::{EXE, code, command, finish, run, stderr};
 use crate::http::{fault, start};
 
-const CHECKS: [&str; 7] =
-    ["credentials", "connection", "quota", "token", "trusted IP", "permission", "meeting"];
+const CHECKS: [&str; 8] = [
+    "credentials",
+    "connection",
+    "quota",
+    "token",
+    "trusted IP",
+    "permission",
+    "meeting",
+    "settings",
+];
 
 /// Returns what each line contains after the name of its check. The names are always the same.
 fn results(done: &Output) -> Vec<String> {
@@ -51,18 +63,24 @@ async fn doctor_without_problems_counts_the_rows_of_a_page() {
         assert_eq!((code(&done), &*stderr(&done)), (0, ""));
         assert!(results.iter().all(|line| line.starts_with("ok ")), "{results:?}");
         assert_eq!(results[6], format!("ok       received a page with {wanted}"));
+        let settings = "ok       an organizer approves enrollments; members of the organization need not enroll; \
+                        6 questions: \"您的岗位是?(单选)\", ";
+        assert!(results[7].starts_with(settings), "{results:?}");
+        assert!(results[7].ends_with(", \"您所在的公司名称(与营业执照一致)\""), "{results:?}");
     }
     let (done, sim) = doctor(Simulator::builder(), &["M"]).await;
-    assert_eq!((code(&done), sim.calls().list, sim.calls().gettoken), (0, 1, 1));
+    let calls = sim.calls();
+    assert_eq!((code(&done), calls.list, calls.get_config, calls.gettoken), (0, 1, 1, 1));
 }
 
 #[tokio::test]
 async fn doctor_without_meeting_checks_everything_else() {
     for (spec, wanted) in [("errcode=90602", "errcode 90602"), ("latency=1ms", "pass a MEETINGID")]
     {
-        let (done, _sim) = doctor(Simulator::builder().fault(fault(spec)), &[]).await;
+        let (done, sim) = doctor(Simulator::builder().fault(fault(spec)), &[]).await;
         let results = results(&done);
-        assert_eq!(code(&done), 0, "{results:?}");
+        assert_eq!((code(&done), sim.calls().get_config), (0, 0), "{results:?}");
+        assert_eq!(results[7], "skipped");
         assert!(results[..6].iter().all(|line| line.starts_with("ok ")), "{results:?}");
         assert!(results[6].starts_with("skipped ") && results[6].contains(wanted), "{results:?}");
     }
@@ -93,6 +111,11 @@ async fn doctor_names_the_failed_check_and_a_hint() {
         ("status=407", 1, "connection", "user name and password"),
         ("hang", 75, "connection", "within 300ms"),
         ("redirect=http://127.0.0.1:1/", 1, "connection", "redirects"),
+        ("get_config:errcode=101", 1, "settings", "enrollment is enabled"),
+        ("get_config:errcode=48002", 1, "settings", "callable apps"),
+        ("get_config:status=200", 1, "settings", "may not be from WeCom"),
+        ("get_config:status=503", 75, "settings", "this may be temporary"),
+        ("get_config:hang", 75, "settings", "within 300ms"),
     ] {
         let args = ["M", "--timeout", "300ms", "--retry-after", "1ms"];
         let (done, sim) = doctor(Simulator::builder().fault(fault(spec)), &args).await;
@@ -107,6 +130,46 @@ async fn doctor_names_the_failed_check_and_a_hint() {
     let (done, _sim) = doctor(fault, &["M", "--lang", "zh"]).await;
     let (_, text) = failure(&done);
     assert!(text.contains("本机公网 IP 为 127.0.0.1; ") && text.contains("一分钟后生效"), "{text}");
+}
+
+#[tokio::test]
+async fn doctor_reports_settings_of_any_shape() {
+    for (body, wanted) in [
+        (
+            r#"{"errcode":0,"approve_type":1,"is_collect_question":1,"question_list":[{"question_title":"x"}]}"#,
+            "enrollments are approved automatically; no questions",
+        ),
+        (
+            r#"{"errcode":0,"approve_type":9,"is_collect_question":2,"question_list":[{"special_type":2}]}"#,
+            "the approval type 9 is unknown; 1 question: phone",
+        ),
+    ] {
+        let list = r#"{"errcode":0,"has_more":false,"enroll_list":[]}"#;
+        let url = serve_each([list, body]).await;
+        let mut doctor = command(EXE, &["doctor", "M", "--base-url", &url]);
+        doctor.env("WECOM_ACCESS_TOKEN", "TOKEN").env_remove("WECOM_CORP_ID");
+        doctor.env_remove("WECOM_CORP_SECRET");
+        let done = finish(doctor).await;
+        assert_eq!(results(&done)[7], format!("ok       {wanted}"));
+    }
+}
+
+/// Starts a server that responds to its requests with these bodies, one after another.
+async fn serve_each(bodies: [&'static str; 2]) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        for body in bodies {
+            let (mut socket, _) = listener.accept().await.unwrap();
+            let _ = socket.read(&mut [0; 4096]).await;
+            let head = format!(
+                "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+                body.len()
+            );
+            socket.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
+        }
+    });
+    url
 }
 
 #[tokio::test]
@@ -153,7 +216,7 @@ async fn doctor_reports_an_unavailable_redis_once() {
     let done = finish(doctor).await;
     let text = String::from_utf8(done.stdout.clone()).unwrap();
     let lines: Vec<_> = text.lines().collect();
-    assert_eq!((code(&done), lines.len(), sim.calls().list), (75, 8, 0), "{text}");
+    assert_eq!((code(&done), lines.len(), sim.calls().list), (75, 9, 0), "{text}");
     assert!(
         lines[1].starts_with("Redis        FAILED ") && lines[2].ends_with("skipped"),
         "{text}"
