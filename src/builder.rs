@@ -135,7 +135,7 @@ impl ClientBuilder {
         Self { retry, ..self }
     }
 
-    /// Sets how long all streams of the client wait after errcode 45009 or HTTP status 429, if the response
+    /// Sets how long all calls of an API wait after errcode 45009 or HTTP status 429, if the response
     /// has no `Retry-After` header. Default: 60 seconds, which is how long WeCom blocks calls that exceed the
     /// limit per minute. The block lasts as long as the window of the exceeded limit (document 90454).
     pub fn retry_after(self, retry_after: Duration) -> Self {

@@ -11,8 +11,8 @@ use crate::{
     wire::{self, EnrollSettings, EnrollStatus, Query},
 };
 
-/// Lists the enrollments of webinars and meetings, and sets their statuses. Cheap to clone: clones share the quota, the access token
-/// and the connections.
+/// Lists the enrollments of webinars and meetings, and sets their statuses. Cheap to clone: clones share the
+/// quota, the access token and the connections.
 ///
 /// The number of attempts, the time of each attempt and the size of responses are limited.
 /// [`RetryPolicy`](crate::RetryPolicy) documents how long a call can take.

@@ -22,8 +22,8 @@ pub struct Stats {
     /// Rows yielded, including malformed ones. Rows that were yielded before the stream was resumed are not
     /// included.
     pub rows: u64,
-    /// Requests of all calls except `gettoken`, including repetitions with a refreshed access token. This is what counts
-    /// against the quota.
+    /// Requests of all calls except `gettoken`, including repetitions with a refreshed access token. This is
+    /// what counts against the quotas.
     pub attempts: u64,
     /// Retries after a failed attempt of the same call. A repetition with a refreshed access token does not
     /// count as a retry. The retries of `gettoken` are included in the statistics of the client only, because

@@ -1,12 +1,15 @@
 //! `Client::enroll_settings`: what is sent, and how the response is read.
 
+use std::time::Duration;
+
 use serde_json::json;
+use tokio::time::{Instant, sleep};
 use wecom_enroll::{
     ApprovalType, EnrollSettings, ErrorKind, Query, Question, QuestionType, Result, SpecialType,
     StatusFilter,
 };
 
-use crate::support::{Act, Script, errcode, ids, query, response, status};
+use crate::support::{Act, List, Script, errcode, ids, query, response, status};
 
 /// Returns the settings in this response, and what was sent.
 async fn settings(body: &'static str) -> (Result<EnrollSettings>, Script) {
@@ -99,15 +102,15 @@ async fn settings_call_is_retried_and_has_a_quota_of_its_own() {
     let script = Script::new(|call| match call.number {
         1 => status(503),
         2 => errcode(45009),
-        _ if call.is_list() => crate::support::List::of(1).respond(call),
+        _ if call.is_list() => List::of(1).respond(call),
         _ => json!({"errcode": 0, "approve_type": 1}).into(),
     });
     let client = script.client();
-    let query = Query::meeting("M2").status(StatusFilter::Pending).page_size(7).unwrap();
-    let started = tokio::time::Instant::now();
-    let (settings, rows) = futures::join!(client.enroll_settings(query), async {
-        tokio::time::sleep(std::time::Duration::from_secs(10)).await;
-        let rows = ids(client.enrolls(crate::support::query())).await;
+    let filtered = Query::meeting("M2").status(StatusFilter::Pending).page_size(7).unwrap();
+    let started = Instant::now();
+    let (settings, rows) = futures::join!(client.enroll_settings(filtered), async {
+        sleep(Duration::from_secs(10)).await;
+        let rows = ids(client.enrolls(query())).await;
         (rows, started.elapsed().as_secs())
     });
     assert_eq!(settings.unwrap().approval, ApprovalType::Automatic);

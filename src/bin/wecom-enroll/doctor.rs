@@ -36,8 +36,8 @@ pub(crate) struct Args {
 fn notes() -> String {
     format!(
         "Each check prints one line to standard output: ok, FAILED with what to do, or skipped. doctor makes one call, \
-         and with a MEETINGID another one, with one attempt each unless --max-attempts is set. Credentials and rows are not printed.\n\nWithout a MEETINGID, \
-         doctor queries a nonexistent meeting; if WeCom rejects only the meeting ID, everything else works.\n\n\
+         and with a MEETINGID another one, with one attempt each unless --max-attempts is set. Credentials and rows \
+         are not printed.\n\nWithout a MEETINGID, doctor queries a nonexistent meeting; if WeCom rejects only the meeting ID, everything else works.\n\n\
          {CREDENTIALS}\n\n{DURATIONS}\n\n{}",
         exit_codes()
     )

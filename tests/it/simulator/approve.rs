@@ -1,8 +1,8 @@
 //! The endpoints that set statuses and return the enrollment settings.
 
-use reqwest::Response;
-use serde_json::{Value, json};
 use std::time::Duration;
+
+use serde_json::{Value, json};
 use wecom_enroll::simulator::Simulator;
 
 use super::{CLIENT, MEETING, WEBINAR, all_rows, ids, into_json, list, post, start};
@@ -17,14 +17,9 @@ fn body(indexes: &[u64], action: u32) -> Value {
     json!({"meetingid": "M", "enroll_id_list": ids, "action": action})
 }
 
-/// Sends a request with a valid token and returns the response.
-async fn send(sim: &Simulator, path: &str, body: &Value) -> Response {
-    list(sim, path, body).await
-}
-
 /// Returns the errcode and the number of handled enrollments.
 async fn approve(sim: &Simulator, path: &str, body: &Value) -> (i64, Option<u64>) {
-    let json = into_json(send(sim, path, body).await).await;
+    let json = into_json(list(sim, path, body).await).await;
     (json["errcode"].as_i64().unwrap(), json["handled_count"].as_u64())
 }
 
@@ -141,7 +136,7 @@ async fn quota_of_each_endpoint_is_separate() {
     let sim = Simulator::builder().quota(1, Duration::from_secs(3600)).start().await.unwrap();
     for path in [WEBINAR, MEETING].into_iter().chain(APPROVE).chain(SETTINGS) {
         for errcode in [0, 45009] {
-            let json = into_json(send(&sim, path, &body(&[0], 2)).await).await;
+            let json = into_json(list(&sim, path, &body(&[0], 2)).await).await;
             assert_eq!(json["errcode"], errcode, "{path}");
         }
     }
@@ -151,7 +146,7 @@ async fn quota_of_each_endpoint_is_separate() {
 async fn settings_have_the_questions_of_the_rows() {
     let sim = start(&["get_config:errcode=48002@3"]).await;
     for path in SETTINGS {
-        let settings = into_json(send(&sim, path, &json!({"meetingid": "M"})).await).await;
+        let settings = into_json(list(&sim, path, &json!({"meetingid": "M"})).await).await;
         let fixed = json!([0, 2, 2, true]);
         assert_eq!(
             json!([
@@ -182,8 +177,8 @@ async fn settings_have_the_questions_of_the_rows() {
             }
         }
     }
-    let refused = into_json(send(&sim, SETTINGS[0], &json!({"meetingid": "M"})).await).await;
+    let refused = into_json(list(&sim, SETTINGS[0], &json!({"meetingid": "M"})).await).await;
     assert_eq!(refused["errcode"], 48002);
-    let empty = into_json(send(&sim, SETTINGS[0], &json!({})).await).await;
+    let empty = into_json(list(&sim, SETTINGS[0], &json!({})).await).await;
     assert_eq!((&empty["errcode"], sim.calls().get_config), (&json!(40063), 4));
 }
