@@ -180,6 +180,7 @@ async fn checkpoint_replaces_the_leftover_of_a_killed_export() {
     assert_eq!(files.ids(), expected(1000));
 }
 
+#[cfg(target_os = "linux")]
 #[tokio::test]
 async fn unwritable_checkpoint_fails_before_output_is_changed() {
     let files = Files::new();
@@ -205,6 +206,7 @@ async fn unwritable_checkpoint_fails_before_output_is_changed() {
     );
 }
 
+#[cfg(unix)]
 #[tokio::test]
 async fn interrupted_export_leaves_a_valid_checkpoint() {
     for (name, wanted) in [("-INT", 130), ("-TERM", 143)] {

@@ -226,6 +226,7 @@ async fn malformed_rows_are_named_and_others_delivered() {
     assert_eq!((code(&again), sim.calls().list), (1, before), "{}", stderr(&again));
 }
 
+#[cfg(unix)]
 #[tokio::test]
 async fn closed_pipe_ends_export_with_0() {
     let done = finish(command("sh", &["-c", "\"$0\" export --demo 20000 | head -n 1", EXE])).await;
@@ -235,6 +236,7 @@ async fn closed_pipe_ends_export_with_0() {
     assert_eq!(stderr(&done), "0\n");
 }
 
+#[cfg(target_os = "linux")]
 #[tokio::test]
 async fn full_disk_is_reported_and_export_can_be_resumed() {
     for args in [vec!["-o", "/dev/full"], vec![]] {
@@ -274,6 +276,7 @@ async fn second_export_to_the_same_output_is_refused() {
     assert_eq!(files.ids(), expected(500));
 }
 
+#[cfg(unix)]
 #[tokio::test]
 async fn export_survives_faults_in_a_third_of_responses() {
     let mut args = vec!["simulate", "--enrollees", "6000"];
@@ -304,6 +307,7 @@ async fn export_survives_faults_in_a_third_of_responses() {
     assert_eq!(timeout(LIMIT, server.wait()).await.unwrap().unwrap().code(), Some(130));
 }
 
+#[cfg(target_os = "linux")]
 #[tokio::test]
 async fn hostile_responses_use_bounded_memory() {
     for spec in ["gzip-bomb", "endless", "deep"] {

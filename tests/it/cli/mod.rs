@@ -8,6 +8,7 @@ mod messages;
 mod spreadsheets;
 mod stdout;
 mod summary;
+#[cfg(target_os = "linux")]
 mod terminal;
 
 use std::{
@@ -40,6 +41,8 @@ pub(crate) fn command(program: &str, args: &[&str]) -> Command {
         .args(args)
         .env_clear()
         .env("PATH", "/usr/bin:/bin")
+        // Without it, Windows finds no network.
+        .envs(std::env::var("SystemRoot").map(|root| ("SystemRoot", root)))
         .env("WECOM_CORP_ID", Simulator::CORP_ID)
         .env("WECOM_CORP_SECRET", Simulator::SECRET)
         .stdin(Stdio::null())

@@ -190,6 +190,7 @@ async fn summary_has_the_exit_codes_of_export() {
     assert!(stderr(&done).ends_with("there is no access token\n"), "{}", stderr(&done));
 }
 
+#[cfg(unix)]
 #[tokio::test]
 async fn summary_after_an_interruption_is_printed() {
     let sim =
@@ -211,6 +212,7 @@ async fn summary_after_an_interruption_is_printed() {
     );
 }
 
+#[cfg(unix)]
 #[tokio::test]
 async fn closed_pipe_ends_summary_with_0() {
     let script = "{ sleep 1; \"$0\" summary --demo 2000 -q; echo $? >&2; } | true";
