@@ -5,6 +5,7 @@
 
 mod completions;
 mod connect;
+mod decide;
 mod doctor;
 mod enroll_time;
 mod exit;
@@ -24,6 +25,7 @@ use clap::{ArgAction, CommandFactory, Parser, Subcommand};
 use tokio::runtime::Builder;
 
 use crate::{
+    decide::Action,
     exit::{Stop, exit_codes},
     ui::{lang::Lang, logging::start_logging, screen::Screen, stdout::print, text::escaped},
 };
@@ -54,6 +56,12 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Export(Box<export::Args>),
+    /// Approve enrollments
+    Approve(Box<decide::Decision>),
+    /// Reject enrollments
+    Reject(Box<decide::Decision>),
+    /// Make approved and rejected enrollments pending again
+    Unapprove(Box<decide::Args>),
     Summary(Box<summary::Args>),
     Doctor(Box<doctor::Args>),
     Simulate(simulate::Args),
@@ -98,9 +106,14 @@ fn run(cli: Cli, lang: Lang, screen: &Screen) -> Result<u8, Stop> {
     let runtime = Builder::new_current_thread().enable_all().build();
     let runtime =
         runtime.map_err(|e| Stop::Failed(format!("cannot start the async runtime: {e}")))?;
+    let verbose = cli.verbose > 0;
+    let decide = |action, args| decide::run(action, args, verbose, cli.quiet, lang, screen);
     let outcome = runtime.block_on(async {
         match cli.command {
             Command::Export(args) => export::run(*args, cli.quiet, lang, screen).await,
+            Command::Approve(args) => decide(Action::Approve, args.into_args()).await,
+            Command::Reject(args) => decide(Action::Reject, args.into_args()).await,
+            Command::Unapprove(args) => decide(Action::Unapprove, (*args, false)).await,
             Command::Summary(args) => summary::run(*args, cli.quiet, lang, screen).await,
             Command::Doctor(args) => doctor::run(*args, lang).await,
             Command::Simulate(args) => simulate::run(args).await,

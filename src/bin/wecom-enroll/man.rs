@@ -25,8 +25,17 @@ pub(crate) struct Args {
 }
 
 /// The subcommands as possible values, so that shells complete them.
-pub(crate) const SUBCOMMANDS: [&str; 6] =
-    ["export", "summary", "doctor", "simulate", "completions", "man"];
+pub(crate) const SUBCOMMANDS: [&str; 9] = [
+    "export",
+    "approve",
+    "reject",
+    "unapprove",
+    "summary",
+    "doctor",
+    "simulate",
+    "completions",
+    "man",
+];
 
 const ENVIRONMENT: [(&str, &str); 9] = [
     (

@@ -15,7 +15,7 @@ use crate::http::{expected, fault, start};
 
 /// Returns the peak memory of a command in kB. Linux only.
 #[cfg(target_os = "linux")]
-async fn peak(args: &[&str]) -> u64 {
+pub(super) async fn peak(args: &[&str]) -> u64 {
     let mut child = command(EXE, args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let (status, mut peak) = (format!("/proc/{}/status", child.id().unwrap()), 0);
     let started = Instant::now();

@@ -1,6 +1,7 @@
 //! The command line, which is a contract with scripts. This file contains the shared helpers.
 
 mod checkpoint;
+mod decide;
 mod doctor;
 mod export;
 mod files;

@@ -64,6 +64,18 @@ async fn control_characters_are_shown_on_a_terminal_only() {
 }
 
 #[tokio::test]
+async fn progress_bar_shows_what_was_sent() {
+    let ids = r#""$EXE" export --demo 60 --status pending -q"#;
+    let approve = r#""$EXE" approve --demo 60 demo --from - --yes --batch 1 --quota 3/500ms"#;
+    let Some(seen) = in_a_terminal(&format!("{ids} | {approve}")).await else { return };
+    assert!(seen.contains("of 6 enrollments sent, quota: 1 s"), "{seen:?}");
+    assert!(seen.contains("6 of 6 enrollments set to approved, 6 batches"), "{seen:?}");
+    let Some(seen) = in_a_terminal(&format!("{ids} | {approve} -q")).await else { return };
+    let plan = "approve 6 enrollments of demo:\r\n  6 are pending: will be approved\r\n";
+    assert_eq!(seen, plan);
+}
+
+#[tokio::test]
 async fn bash_completes_subcommands_options_and_values() {
     let script = r#"
         source <("$0" completions bash)
@@ -73,11 +85,13 @@ async fn bash_completes_subcommands_options_and_values() {
         try wecom-enroll export --exc
         try wecom-enroll export --format ''
         try wecom-enroll completions z
+        try wecom-enroll approve --only
+        try wecom-enroll unapprove --jou
     "#;
     let done = finish(command("bash", &["-c", script, EXE])).await;
     assert_eq!(code(&done), 0, "{}", stderr(&done));
     assert!(stderr(&done).contains("-F _wecom-enroll wecom-enroll"));
-    let wanted = "export\n--excel\njsonl csv xlsx\nzsh\n";
+    let wanted = "export\n--excel\njsonl csv xlsx\nzsh\n--only-pending\n--journal\n";
     assert_eq!(String::from_utf8(done.stdout).unwrap(), wanted);
 }
 
@@ -93,7 +107,18 @@ async fn pushback_is_a_hidden_alias_of_retry_after() {
 #[tokio::test]
 async fn man_page_contains_every_option_of_the_help() {
     let stdout = |done: Output| String::from_utf8(done.stdout).unwrap();
-    for subcommand in ["", "export", "summary", "doctor", "simulate", "completions", "man"] {
+    for subcommand in [
+        "",
+        "export",
+        "approve",
+        "reject",
+        "unapprove",
+        "summary",
+        "doctor",
+        "simulate",
+        "completions",
+        "man",
+    ] {
         let subcommand: &[_] = if subcommand.is_empty() { &[] } else { &[subcommand] };
         let page = stdout(run(&[&["man"], subcommand].concat()).await).replace('\\', "");
         assert!(page.contains(".SH ENVIRONMENT") && page.contains("WECOM_CORP_SECRET"), "{page}");

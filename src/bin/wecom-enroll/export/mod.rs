@@ -8,16 +8,18 @@
 //!
 //! An error of one meeting does not end the others. A position is saved only after its rows are on disk.
 
-mod checkpoint;
+pub(crate) mod checkpoint;
 mod excel;
 mod files;
 mod format;
 mod output;
+mod questions;
 mod table;
 mod workbook;
 
 use std::{
     collections::VecDeque,
+    mem,
     path::{Path, PathBuf},
 };
 
@@ -26,7 +28,7 @@ use futures::{
     stream::{self, BoxStream},
 };
 use tokio::time::{Instant, MissedTickBehavior, interval};
-use wecom_enroll::{Checkpoint, Client, Page};
+use wecom_enroll::{Checkpoint, Client, Page, Query};
 
 use crate::{
     connect::{CREDENTIALS, Connection, DURATIONS},
@@ -36,6 +38,7 @@ use crate::{
         files::{follow_links, is_same_file, parent, temporary_name},
         format::{Format, Style},
         output::Output,
+        questions::questions,
     },
     listing::{NO_TOKEN, Outcome, Step, TICK, steps},
     meetings::Meetings,
@@ -70,10 +73,11 @@ pub(crate) struct Args {
 fn notes() -> String {
     format!(
         "JSON Lines have one object per row, with the API's field names and meetingid. CSV and XLSX have one column per \
-         scalar field, then one per question of the first page that has rows, then other_answers with the answers to all \
-         other questions as JSON. If a question has no title, or the name of another column, its column is named like \
-         question or status (2). A cell of XLSX holds at most 32,767 UTF-16 units and no control characters; a warning \
-         reports how many texts were changed.\n\n\
+         scalar field, then one per question, then other_answers with the answers to all other questions as JSON. The \
+         questions are those of the meetings' settings, if the app may read them, and of the first page that has rows. \
+         If a question has no title, or the name of another column, its column is named like question or status (2). A \
+         cell of XLSX holds at most 32,767 UTF-16 units and no control characters; a warning reports how many texts were \
+         changed.\n\n\
          With --excel, a text that starts like a formula (= + - @) gets an apostrophe before it. A text that would be read \
          as a number, amount, date or time, such as a phone number or ID, gets a tab, which spreadsheet programs do not \
          show.\n\n\
@@ -245,20 +249,24 @@ struct Export<'a> {
 }
 
 impl Export<'_> {
-    /// Returns the pages of all meetings that are not complete.
+    /// Returns the pages of all meetings that are not complete, and the questions that have a column.
     ///
     /// If the output has no columns yet, the meetings are listed one after the other until a page has
-    /// rows, so that the columns do not depend on which meeting responds first.
+    /// rows, so that the columns do not depend on which meeting responds first. The settings are read only
+    /// then: if the list cannot be read, nothing else is sent. Only the first page with rows has questions.
     fn steps(
         &self,
         read_ahead: usize,
         concurrency: usize,
-    ) -> Result<BoxStream<'static, Step>, Stop> {
+    ) -> Result<BoxStream<'static, (Step, Vec<String>)>, Stop> {
         let positions = self.saved.meetings.iter().map(|meeting| meeting.position.clone());
         let meetings = positions.enumerate().filter(|(_, position)| !position.is_end());
+        let client = self.client.clone();
+        let mut queries = Vec::new();
         let pages = |(meeting, position): (usize, Checkpoint)| {
-            let query = position.query().clone();
+            let query: Query = position.query().clone();
             let pages = self.client.resume_pages(&query, position)?;
+            queries.push(query);
             Ok(steps(meeting, pages.read_ahead(read_ahead)))
         };
         let mut meetings = meetings.map(pages).collect::<Result<VecDeque<_>, Stop>>()?;
@@ -272,11 +280,16 @@ impl Export<'_> {
                 };
                 let has_rows = |page: &Page| page.rows().any(|row| row.is_ok());
                 lacks_columns = !step.page.as_ref().is_ok_and(has_rows);
-                yield step;
+                let titles = if lacks_columns {
+                    Vec::new()
+                } else {
+                    questions(&client, mem::take(&mut queries), concurrency).await
+                };
+                yield (step, titles);
             }
             let mut all = stream::iter(meetings).flatten_unordered(concurrency);
             while let Some(step) = all.next().await {
-                yield step;
+                yield (step, Vec::new());
             }
         };
         Ok(steps.boxed())
@@ -289,7 +302,7 @@ impl Export<'_> {
     /// Writes all pages. If it is interrupted, returns the exit code of the signal.
     async fn run(
         &mut self,
-        steps: impl Stream<Item = Step> + Unpin + Send,
+        steps: impl Stream<Item = (Step, Vec<String>)> + Unpin + Send,
         mut interrupted: Interruption,
     ) -> Result<Option<u8>, Stop> {
         let mut steps = steps.fuse();
@@ -299,7 +312,10 @@ impl Export<'_> {
         while !self.outcome.no_token {
             tokio::select! {
                 step = steps.next() => match step {
-                    Some(step) => self.take(step)?,
+                    Some((step, questions)) => {
+                        self.output.questions.extend(questions);
+                        self.take(step)?;
+                    }
                     None => break,
                 },
                 _ = ticks.tick() => {

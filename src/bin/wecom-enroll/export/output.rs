@@ -34,6 +34,8 @@ pub(crate) struct Output {
     book: Book,
     /// The columns of CSV and XLSX, known from the first page with rows on.
     table: Option<Table>,
+    /// Questions that have a column even if no row of the first page answers them.
+    pub(crate) questions: Vec<String>,
     /// Whether the file still has the content of an earlier export.
     stale: bool,
     /// The number of bytes written, including those of earlier runs.
@@ -76,7 +78,8 @@ impl Output {
         };
         let (length, crc) = (0, Hasher::new());
         let (path, book) = (path.to_owned(), Book::default());
-        Ok(Self { path, target, style, book, table: None, stale: true, length, crc })
+        let questions = Vec::new();
+        Ok(Self { path, target, style, book, table: None, questions, stale: true, length, crc })
     }
 
     pub(crate) fn is_file(&self) -> bool {
@@ -146,7 +149,8 @@ impl Output {
             Format::Jsonl => json_lines(meeting, rows).and_then(|page| self.put(&page)),
             Format::Csv => self.csv(meeting, rows).and_then(|page| self.put(&page)),
             Format::Xlsx => {
-                self.book.add(self.table.get_or_insert_with(|| Table::of(rows)), meeting, rows)
+                let new = || Table::with_questions(&self.questions, rows);
+                self.book.add(self.table.get_or_insert_with(new), meeting, rows)
             }
         };
         written.map_err(|e| self.failed(&e))
@@ -224,7 +228,8 @@ impl Output {
     fn csv(&mut self, meeting: &str, rows: &[Enroll]) -> io::Result<Vec<u8>> {
         let excel = self.style.excel;
         let new = self.table.is_none();
-        let table = self.table.get_or_insert_with(|| Table::of(rows));
+        let new_table = || Table::with_questions(&self.questions, rows);
+        let table = self.table.get_or_insert_with(new_table);
         let mark = if excel && new { BYTE_ORDER_MARK } else { "" };
         let style = if excel { QuoteStyle::Always } else { QuoteStyle::Necessary };
         let mut csv = WriterBuilder::new().quote_style(style).from_writer(mark.into());

@@ -1,8 +1,8 @@
 //! [`Table`]: rows as cells, for CSV and XLSX. One column per scalar field, one per question, and one for
 //! other answers.
 //!
-//! The questions are those of the first page that has rows. The last column contains the answers to other
-//! questions as JSON, so nothing is lost.
+//! The questions are those of the meetings' settings, if they can be read, and of the first page that has rows. The
+//! last column contains the answers to other questions as JSON, so nothing is lost.
 
 use std::{
     borrow::Cow,
@@ -64,8 +64,14 @@ impl Table {
 
     /// Creates the table with the questions of these rows, in the order of their first occurrence.
     pub(crate) fn of(rows: &[Enroll]) -> Self {
+        Self::with_questions(&[], rows)
+    }
+
+    /// Creates the table with these questions, and then those of the rows.
+    pub(crate) fn with_questions(questions: &[String], rows: &[Enroll]) -> Self {
         let mut table = Self::new(Vec::new());
-        for title in rows.iter().flat_map(Enroll::answers).map(|answer| answer.question_title()) {
+        let answers = rows.iter().flat_map(Enroll::answers).map(|answer| answer.question_title());
+        for title in questions.iter().map(String::as_str).chain(answers) {
             if table.titles.len() < Self::MAX && !table.indexes.contains_key(title) {
                 table.indexes.insert(title.to_owned(), table.titles.len());
                 table.titles.push(title.to_owned());

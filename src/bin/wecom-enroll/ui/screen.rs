@@ -3,7 +3,10 @@
 //! Everything that is written to standard error passes through here, including log events. Failures to write
 //! to standard error are ignored: they must not end an export.
 
-use std::io::{self, Write};
+use std::{
+    io::{self, Write},
+    time::Duration,
+};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tracing_subscriber::fmt::MakeWriter;
@@ -30,8 +33,11 @@ impl Screen {
         if let Ok(style) = ProgressStyle::with_template(template) {
             self.0.set_style(style);
         }
-        if let Some(total) = total {
-            self.0.set_length(total);
+        // Starts again if a bar was shown before.
+        self.0.reset();
+        match total {
+            Some(total) => self.0.set_length(total),
+            None => self.0.unset_length(),
         }
         self.0.set_position(rows);
         self.0.reset_eta();
@@ -39,10 +45,15 @@ impl Screen {
     }
 
     pub(crate) fn update(&self, tally: &Tally) {
+        self.advance(tally.rows, |eta| tally.progress(eta));
+    }
+
+    /// Updates the progress bar. The message is created from the remaining time, if the total is known.
+    pub(crate) fn advance(&self, position: u64, message: impl FnOnce(Option<Duration>) -> String) {
         if !self.0.is_hidden() {
-            self.0.set_position(tally.rows);
+            self.0.set_position(position);
             let eta = self.0.length().map(|_| self.0.eta());
-            self.0.set_message(tally.progress(eta));
+            self.0.set_message(message(eta));
             self.0.tick();
         }
     }

@@ -30,9 +30,7 @@ impl Tally {
         let millis = self.started.elapsed().as_millis().max(1);
         let speed = u128::from(self.rows - self.earlier) * 1000 / millis;
         let speed = HumanCount(u64::try_from(speed).unwrap_or(u64::MAX));
-        let wait = self.stats.current_wait.and_then(|wait| {
-            wait_text(wait.reason, wait.remaining, wait.attempt, wait.max_attempts)
-        });
+        let wait = wait(&self.stats);
         let wait = wait.or(eta.map(|eta| format!("{:#} left", HumanDuration(eta))));
         let wait = wait.map(|wait| format!(", {wait}")).unwrap_or_default();
         let retries = match self.stats.retries {
@@ -50,19 +48,6 @@ impl Tally {
     /// Returns the line at the end of a run. The waits are the sums over all calls, which may overlap.
     pub(crate) fn summary(&self) -> String {
         let retries = counted(self.stats.retries, "retry", "retries");
-        let waited = [
-            ("quota", self.stats.quota_wait),
-            ("retry-after", self.stats.retry_after_wait),
-            ("backoff", self.stats.backoff_wait),
-            ("token", self.stats.token_wait),
-        ];
-        let all = seconds(waited.iter().map(|(_, time)| *time).sum());
-        let by_reason = waited.iter().filter(|(_, time)| *time >= MIN_LISTED);
-        let by_reason = by_reason.map(|(reason, time)| format!("{reason} {}", seconds(*time)));
-        let by_reason = match &*by_reason.collect::<Vec<_>>() {
-            [] => String::new(),
-            reasons => format!(" ({})", reasons.join(", ")),
-        };
         let malformed = match self.malformed_rows {
             0 => String::new(),
             rows => format!(", {}", counted(rows, "malformed row", "malformed rows")),
@@ -71,11 +56,38 @@ impl Tally {
             0 => String::new(),
             rows => format!(" ({} from earlier runs)", counted(rows, "row", "rows")),
         };
-        let (counts, time) = (self.counts(), seconds(self.started.elapsed()));
-        format!(
-            "{counts}, {retries}{malformed}{earlier}; calls waited {all}{by_reason}; {time} in total"
-        )
+        let (counts, waits) = (self.counts(), waits(&self.stats, self.started));
+        format!("{counts}, {retries}{malformed}{earlier}; {waits}")
     }
+}
+
+/// Returns the retries, the waits and the time since `started`, for the end of a summary line.
+pub(crate) fn costs(stats: &Stats, started: Instant) -> String {
+    format!("{}; {}", counted(stats.retries, "retry", "retries"), waits(stats, started))
+}
+
+fn waits(stats: &Stats, started: Instant) -> String {
+    let waited = [
+        ("quota", stats.quota_wait),
+        ("retry-after", stats.retry_after_wait),
+        ("backoff", stats.backoff_wait),
+        ("token", stats.token_wait),
+    ];
+    let all = seconds(waited.iter().map(|(_, time)| *time).sum());
+    let by_reason = waited.iter().filter(|(_, time)| *time >= MIN_LISTED);
+    let by_reason = by_reason.map(|(reason, time)| format!("{reason} {}", seconds(*time)));
+    let by_reason = match &*by_reason.collect::<Vec<_>>() {
+        [] => String::new(),
+        reasons => format!(" ({})", reasons.join(", ")),
+    };
+    let time = seconds(started.elapsed());
+    format!("calls waited {all}{by_reason}; {time} in total")
+}
+
+/// Returns what the call with the most severe wait waits for, unless it waits for a response.
+pub(crate) fn wait(stats: &Stats) -> Option<String> {
+    let wait = stats.current_wait?;
+    wait_text(wait.reason, wait.remaining, wait.attempt, wait.max_attempts)
 }
 
 /// Returns what is waited for, and for how much longer. `None` for a response, which is the normal case.

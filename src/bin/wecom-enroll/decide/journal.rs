@@ -1,0 +1,186 @@
+//! The journal: which batches were sent, and for which a response confirmed the new status.
+//!
+//! It is a file of JSON Lines. The first line identifies the meeting and the action. An entry is on disk before
+//! its batch is sent, and another one after its response. If the process is killed, only the last entry can be
+//! torn, and the outcome of at most one batch is unknown.
+
+use std::{
+    collections::HashSet,
+    fs::{File, OpenOptions},
+    io::{self, BufReader, ErrorKind, Seek, SeekFrom, Write},
+    path::{Path, PathBuf},
+};
+
+use fs4::{FileExt, TryLockError};
+use serde::{Deserialize, Serialize};
+use tracing::warn;
+
+use crate::{
+    decide::ids::{Line, Lines},
+    exit::Stop,
+    export::checkpoint::sync_parent,
+};
+
+/// The version that is written. Other versions are refused.
+const VERSION: u32 = 1;
+
+/// The first line.
+#[derive(PartialEq, Serialize, Deserialize)]
+struct Header {
+    journal: u32,
+    kind: String,
+    meetingid: String,
+    action: String,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Entry<'a> {
+    /// Written before a batch is sent.
+    Sending(#[serde(borrow)] Vec<&'a str>),
+    /// Written after the response that confirms a batch, or a part of one.
+    Done(#[serde(borrow)] Vec<&'a str>),
+}
+
+/// A journal file.
+pub(super) struct Journal {
+    path: PathBuf,
+    header: Header,
+    /// The file if entries can be written.
+    file: Option<File>,
+    /// The ids that a response has confirmed, in this run or an earlier one.
+    pub(super) done: HashSet<String>,
+}
+
+impl Journal {
+    /// Reads the journal, if it exists. Does not change it.
+    pub(super) fn read(path: &Path, kind: &str, meeting: &str, action: &str) -> Result<Self, Stop> {
+        let header = Header {
+            journal: VERSION,
+            kind: kind.to_owned(),
+            meetingid: meeting.to_owned(),
+            action: action.to_owned(),
+        };
+        let mut journal = Self { path: path.to_owned(), header, file: None, done: HashSet::new() };
+        match File::open(path) {
+            Ok(mut file) => drop(journal.load(&mut file)?),
+            Err(e) if e.kind() == ErrorKind::NotFound => {}
+            Err(e) => return Err(journal.cannot("read", &e)),
+        }
+        Ok(journal)
+    }
+
+    /// Creates or reads the journal, and locks it for writing.
+    pub(super) fn open(path: &Path, kind: &str, meeting: &str, action: &str) -> Result<Self, Stop> {
+        let mut journal = Self::read(path, kind, meeting, action)?;
+        let mut options = OpenOptions::new();
+        let file = options.read(true).write(true).create(true).truncate(false).open(path);
+        let mut file = file.map_err(|e| journal.cannot("open", &e))?;
+        match FileExt::try_lock(&file) {
+            Ok(()) => {}
+            Err(TryLockError::Error(e)) if e.kind() == ErrorKind::Unsupported => {
+                warn!("the journal cannot be locked: {e}; do not use it twice at the same time");
+            }
+            Err(TryLockError::Error(e)) => return Err(journal.cannot("lock", &e)),
+            Err(TryLockError::WouldBlock) => {
+                let name = path.display();
+                return Err(Stop::Failed(format!("another process is using the journal {name}")));
+            }
+        }
+        // Read again, because another process may have written to it before it was locked.
+        let length = journal.load(&mut file)?;
+        let header = if length == 0 { Some(line(&journal.header)) } else { None };
+        let prepared = file
+            .set_len(length)
+            .and_then(|()| file.seek(SeekFrom::End(0)))
+            .and_then(|_| header.map_or(Ok(()), |header| file.write_all(&header?)))
+            .and_then(|()| file.sync_all())
+            .and_then(|()| sync_parent(path));
+        prepared.map_err(|e| journal.cannot("write", &e))?;
+        journal.file = Some(file);
+        Ok(journal)
+    }
+
+    /// Reads all entries. Returns the length without a torn last line.
+    fn load(&mut self, file: &mut File) -> Result<u64, Stop> {
+        let name = self.path.display();
+        let mut lines = Lines::new(BufReader::new(file));
+        let mut length = 0;
+        let mut done = HashSet::new();
+        while let Some(line) = lines.next().map_err(|e| self.cannot("read", &e))? {
+            let (text, is_torn) = match line {
+                Line::Text(text) => (text, !text.ends_with(b"\n")),
+                Line::TooLong => (&b""[..], false),
+            };
+            let size = text.len() as u64;
+            if length == 0 {
+                // A torn first line must not be taken for a journal if it is something else, because it is
+                // overwritten.
+                let own = self::line(&self.header).map_err(|e| self.cannot("read", &e))?;
+                if is_torn && own.starts_with(text) {
+                    break;
+                }
+                self.check_header(text)?;
+            } else if is_torn {
+                break;
+            } else {
+                match serde_json::from_slice(text) {
+                    Ok(Entry::Done(ids)) => done.extend(ids.into_iter().map(str::to_owned)),
+                    Ok(Entry::Sending(_)) => {}
+                    // The text of serde's errors could contain an id.
+                    Err(_) => {
+                        let number = lines.number;
+                        return Err(Stop::Failed(format!(
+                            "line {number} of the journal {name} is damaged; nothing was sent"
+                        )));
+                    }
+                }
+            }
+            length += size;
+        }
+        self.done = done;
+        Ok(length)
+    }
+
+    fn check_header(&self, line: &[u8]) -> Result<(), Stop> {
+        let name = self.path.display();
+        let found: Header = serde_json::from_slice(line)
+            .map_err(|_| Stop::Usage(format!("{name} is not a journal; use another file")))?;
+        if found == self.header {
+            return Ok(());
+        }
+        let Header { journal, kind, meetingid, action } = found;
+        Err(Stop::Usage(format!(
+            "the journal {name} belongs to another command: {action} of {kind} {meetingid} (version {journal}); use \
+             the same arguments, or another journal"
+        )))
+    }
+
+    /// Records that the ids will be sent.
+    pub(super) fn sending(&mut self, ids: &[String]) -> Result<(), Stop> {
+        self.append(&Entry::Sending(ids.iter().map(String::as_str).collect()))
+    }
+
+    /// Records that a response has confirmed the ids.
+    pub(super) fn done(&mut self, ids: &[String]) -> Result<(), Stop> {
+        self.append(&Entry::Done(ids.iter().map(String::as_str).collect()))?;
+        self.done.extend(ids.iter().cloned());
+        Ok(())
+    }
+
+    fn append(&self, entry: &Entry<'_>) -> Result<(), Stop> {
+        let Some(mut file) = self.file.as_ref() else { return Ok(()) };
+        let written = line(entry).and_then(|line| file.write_all(&line));
+        written.and_then(|()| file.sync_data()).map_err(|e| self.cannot("write", &e))
+    }
+
+    fn cannot(&self, what: &str, error: &io::Error) -> Stop {
+        Stop::Failed(format!("cannot {what} the journal {}: {error}", self.path.display()))
+    }
+}
+
+fn line(value: &impl Serialize) -> io::Result<Vec<u8>> {
+    let mut line = serde_json::to_vec(value)?;
+    line.push(b'\n');
+    Ok(line)
+}

@@ -1,0 +1,353 @@
+//! `approve`, `reject` and `unapprove`: set the status of enrollments.
+//!
+//! ```text
+//! ids ─▶ list ─▶ plan ─▶ (read again ─▶ journal ─▶ batch ─▶ journal)… ─▶ list again ─▶ what is not as requested
+//! ```
+//!
+//! Enrollees may be notified of a decision, and it is hard to take back. So nothing is sent without `--yes`, and
+//! nobody is selected who is not named. The response to a batch is only a number, so the result is read from the
+//! list.
+
+mod ids;
+mod journal;
+mod plan;
+mod roster;
+mod send;
+
+use std::{convert::Infallible, path::PathBuf, sync::atomic::Ordering};
+
+use clap::value_parser;
+use tokio::time::{Instant, MissedTickBehavior, interval};
+use wecom_enroll::{Client, EnrollStatus};
+
+use crate::{
+    connect::{CREDENTIALS, Connection, DURATIONS},
+    decide::{
+        journal::Journal,
+        plan::Plan,
+        roster::Roster,
+        send::{Progress, Sender},
+    },
+    exit::{Stop, exit_codes},
+    listing::TICK,
+    signals::{PIPE_GRACE, interruption},
+    ui::{
+        lang::Lang,
+        screen::Screen,
+        stdout::print,
+        tally::{Tally, costs, wait},
+        text::counted,
+    },
+};
+
+/// The largest number of missing ids that one message names.
+const MAX_NAMED: usize = 20;
+
+/// What a command does.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum Action {
+    Approve,
+    Reject,
+    Unapprove,
+}
+
+impl Action {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Approve => "approve",
+            Self::Reject => "reject",
+            Self::Unapprove => "unapprove",
+        }
+    }
+
+    /// Returns the status that the command sets.
+    fn status(self) -> EnrollStatus {
+        match self {
+            Self::Approve => EnrollStatus::Approved,
+            Self::Reject => EnrollStatus::Rejected,
+            Self::Unapprove => EnrollStatus::Pending,
+        }
+    }
+
+    /// Returns whether enrollments with this status are selected without `--any`.
+    fn applies_to(self, status: EnrollStatus) -> bool {
+        self == Self::Unapprove || status == EnrollStatus::Pending
+    }
+}
+
+/// The arguments of `approve` and `reject`.
+#[derive(clap::Args)]
+#[command(after_help = notes())]
+pub(crate) struct Decision {
+    #[command(flatten)]
+    args: Args,
+    /// Select only pending enrollments, so that decisions of others stand. This is the default
+    #[arg(long, conflicts_with = "any")]
+    only_pending: bool,
+    /// Select enrollments that are already decided, too
+    #[arg(long)]
+    any: bool,
+}
+
+impl Decision {
+    pub(crate) fn into_args(self) -> (Args, bool) {
+        (self.args, self.any)
+    }
+}
+
+/// The arguments of `unapprove`.
+#[derive(clap::Args)]
+#[command(after_help = notes())]
+pub(crate) struct Args {
+    /// ID of a webinar or meeting
+    #[arg(value_name = "MEETINGID", required_unless_present = "demo")]
+    meeting: Option<String>,
+    /// IDs of enrollments
+    #[arg(value_name = "ENROLL_ID")]
+    ids: Vec<String>,
+    /// Read more ids from FILE, one per line: an id, or a JSON object with enroll_id, as export writes it.
+    /// - is standard input
+    #[arg(long, value_name = "FILE")]
+    from: Option<PathBuf>,
+    /// Send. Without this option, only the plan is printed
+    #[arg(long)]
+    yes: bool,
+    /// Enrollments per call, 1 to 500
+    #[arg(long, value_name = "N", default_value = "50", value_parser = value_parser!(u16).range(1..=500))]
+    batch: u16,
+    /// Record in FILE what was sent. If you run the same command again with the same FILE, a batch that
+    /// is recorded as done is never sent again
+    #[arg(long, value_name = "FILE")]
+    journal: Option<PathBuf>,
+    #[command(flatten)]
+    connection: Connection,
+}
+
+fn notes() -> String {
+    format!(
+        "The command lists the meeting and prints a plan. With -v, the plan contains names. Nothing is sent without --yes. \
+         An id that is not in the list is an error before anything is sent.\n\n\
+         Enrollments are sent in batches, one after the other. A batch that WeCom refuses as too big is halved, and an id \
+         that it does not know any more is named, while all others are sent. Pending enrollments are read again before \
+         their batch is sent, because somebody else may have decided meanwhile. If a batch fails in all its attempts, \
+         nothing more is sent. At the end, the meeting is listed again, and every enrollment that does not have the \
+         requested status is named on standard error.\n\n\
+         WeCom may notify enrollees of a decision.\n\n\
+         {CREDENTIALS}\n\n{DURATIONS}\n\n{}",
+        exit_codes()
+    )
+}
+
+pub(crate) async fn run(
+    action: Action,
+    (args, any): (Args, bool),
+    verbose: bool,
+    quiet: bool,
+    lang: Lang,
+    screen: &Screen,
+) -> Result<u8, Stop> {
+    let meeting = args.meeting.unwrap_or_else(|| "demo".to_owned());
+    let query = args.connection.kind.query(&meeting);
+    query.validate()?;
+    let ids = ids::read(&meeting, &args.ids, args.from.as_deref())?;
+    // The enrollments of a demo must not be taken for real ones.
+    let kind = match args.connection.demo {
+        Some(rows) => format!("{} --demo {rows}", args.connection.kind.name()),
+        None => args.connection.kind.name().to_owned(),
+    };
+    let open = if args.yes { Journal::open } else { Journal::read };
+    let journal =
+        args.journal.map(|path| open(&path, &kind, &meeting, action.name())).transpose()?;
+    let (client, _simulator) = args.connection.open().await?;
+    let progress = Progress::default();
+    let started = Instant::now();
+    let roster = Roster::new(client.clone(), query.clone(), screen.clone(), ids);
+    let mut decide = Decide {
+        action,
+        meeting: &meeting,
+        any,
+        batch: args.yes.then_some(args.batch.into()),
+        verbose,
+        quiet,
+        lang,
+        screen,
+        started,
+        sender: Sender::new(client.clone(), query, roster, journal, screen, &progress),
+    };
+    let interrupted = interruption(Some(PIPE_GRACE))?;
+    let code = tokio::select! {
+        code = decide.run() => return code,
+        never = show(&progress, &client, screen, started) => match never {},
+        code = interrupted => code.unwrap_or(1),
+    };
+    screen.clear();
+    let (sent, all) = progress.read();
+    let resume = "run the same command again to continue";
+    let all = counted(all, "enrollment", "enrollments");
+    screen.print_line(&format!("interrupted after {sent} of {all} were confirmed; {resume}"));
+    Ok(code)
+}
+
+/// Updates the progress bar until it is dropped.
+async fn show(
+    progress: &Progress,
+    client: &Client,
+    screen: &Screen,
+    started: Instant,
+) -> Infallible {
+    let mut ticks = interval(TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let stats = client.stats();
+        if progress.is_sending.load(Ordering::Relaxed) {
+            let (sent, all) = progress.read();
+            let waiting = wait(&stats).map(|wait| format!(", {wait}")).unwrap_or_default();
+            let all = counted(all, "enrollment", "enrollments");
+            screen.advance(sent, |_| format!("{sent} of {all} sent{waiting}"));
+        } else {
+            screen.update(&tally(&stats, started));
+        }
+    }
+}
+
+fn tally(stats: &wecom_enroll::Stats, started: Instant) -> Tally {
+    Tally {
+        started,
+        rows: stats.rows,
+        earlier: 0,
+        malformed_rows: 0,
+        pages: stats.pages,
+        stats: stats.clone(),
+    }
+}
+
+/// One run of a command.
+struct Decide<'a> {
+    action: Action,
+    meeting: &'a str,
+    any: bool,
+    /// The size of a batch. `None` if nothing may be sent.
+    batch: Option<usize>,
+    verbose: bool,
+    quiet: bool,
+    lang: Lang,
+    screen: &'a Screen,
+    started: Instant,
+    sender: Sender<'a>,
+}
+
+impl Decide<'_> {
+    /// Lists, sends, and lists again. Returns the exit code.
+    async fn run(&mut self) -> Result<u8, Stop> {
+        self.show_bar(None);
+        self.sender.roster.list().await?;
+        self.check_missing()?;
+        let Self { action, meeting, any, .. } = *self;
+        let is_in_journal = |id: &str| self.sender.is_in_journal(id);
+        let plan = Plan::new(action, meeting, any, self.sender.roster.found(), is_in_journal);
+        let (ids, text) = (plan.ids(), plan.text(self.verbose));
+        self.screen.clear();
+        print(text.as_bytes())?;
+        let Some(batch) = self.batch.filter(|_| !ids.is_empty()) else {
+            let end = if ids.is_empty() {
+                "nothing to do\n"
+            } else {
+                "nothing was sent; add --yes to send\n"
+            };
+            print(end.as_bytes())?;
+            return Ok(0);
+        };
+        self.show_bar(Some(ids.len() as u64));
+        // `unapprove` selects all that are decided, and with `--any` the caller wants to overrule others.
+        let only_pending = !self.any && self.action != Action::Unapprove;
+        let failure = self.sender.send(self.action.status(), &ids, batch, only_pending).await.err();
+        self.show_bar(None);
+        let code = self.verify(&ids, failure).await;
+        self.screen.clear();
+        if !self.quiet {
+            self.print_summary(ids.len() as u64);
+        }
+        Ok(code)
+    }
+
+    fn show_bar(&self, total: Option<u64>) {
+        if !self.quiet {
+            self.screen.show(0, total);
+        }
+    }
+
+    /// Returns an error that names the requested ids that are not in the list.
+    fn check_missing(&self) -> Result<(), Stop> {
+        let missing: Vec<_> = self.sender.roster.missing().collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let named: Vec<_> = missing.iter().take(MAX_NAMED).copied().collect();
+        let more = match missing.len() - named.len() {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        Err(Stop::Failed(format!(
+            "nothing was sent, because the list of {} does not contain {}: {}{more}",
+            self.meeting,
+            counted(missing.len() as u64, "enrollment", "enrollments"),
+            named.join(", ")
+        )))
+    }
+
+    /// Lists again, and names what does not have the requested status. Returns the exit code.
+    async fn verify(&mut self, ids: &[String], failure: Option<Stop>) -> u8 {
+        let error = |stop: &Stop, context: &str| {
+            if let Some(message) = stop.message(self.lang) {
+                self.screen.print_line(&format!("error: {context}{message}"));
+            }
+        };
+        if let Some(stop) = &failure {
+            error(stop, "not all enrollments were sent: ");
+        }
+        let mut code = failure.as_ref().map(Stop::code);
+        if let Err(failed) = self.sender.roster.list().await {
+            let failed = Stop::from(failed);
+            error(&failed, "cannot list the meeting again: ");
+            code = code.or(Some(failed.code()));
+            for id in ids.iter().filter(|id| !self.sender.confirmed.contains(*id)) {
+                self.screen.print_line(&format!("error: enrollment {id} is not confirmed"));
+            }
+        } else {
+            let mut wrong = false;
+            for id in ids {
+                let was = match self.sender.roster.status(id) {
+                    Some(status) if status == self.action.status() => continue,
+                    // Somebody else has decided, which stands.
+                    Some(_) if self.sender.decided.contains(id) => continue,
+                    Some(EnrollStatus::Unknown(number)) => format!("has status {number}"),
+                    Some(status) => format!("is {status}"),
+                    None => "is not in the list any more".to_owned(),
+                };
+                wrong = true;
+                self.screen.print_line(&format!("error: enrollment {id} {was}"));
+            }
+            code = code.or(wrong.then_some(1));
+        }
+        code.unwrap_or(u8::from(!self.sender.unknown.is_empty()))
+    }
+
+    fn print_summary(&self, selected: u64) {
+        let Sender { confirmed, decided, unknown, batches, .. } = &self.sender;
+        let named = |ids: usize, what| match ids {
+            0 => String::new(),
+            ids => format!(", {ids} {what}"),
+        };
+        self.screen.print_line(&format!(
+            "{} of {} set to {}{}{}, {}, {}",
+            confirmed.len(),
+            counted(selected, "enrollment", "enrollments"),
+            self.action.status(),
+            named(decided.len(), "decided by others meanwhile"),
+            named(unknown.len(), "unknown to WeCom"),
+            counted(*batches, "batch", "batches"),
+            costs(&self.sender.client.stats(), self.started)
+        ));
+    }
+}
