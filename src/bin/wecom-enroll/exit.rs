@@ -9,7 +9,7 @@ pub(crate) const EXIT_CODES: [(&str, &str); 5] = [
     ("1", "failed, or some rows were malformed (all other rows were delivered)"),
     ("2", "usage error; nothing was sent"),
     ("75", "temporary failure after all attempts; run the same command again"),
-    ("130, 143", "interrupted by SIGINT or SIGTERM; the checkpoint, if any, is valid"),
+    ("130, 143", "interrupted by SIGINT or SIGTERM; the checkpoint or journal, if any, is valid"),
 ];
 
 /// Returns the exit codes for the end of a help text.

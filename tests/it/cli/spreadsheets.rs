@@ -149,3 +149,89 @@ async fn texts_that_a_workbook_cannot_hold_are_reported_once() {
     assert_eq!((&header[9], &rows[0][9]), ("\u{ffff}", &*long), "CSV keeps texts whole");
     assert_eq!((&rows[0][4], &rows[1][4]), ("a\u{fffe}", "b\u{1}"));
 }
+
+/// Exports one row per page as CSV. Returns standard error, the header and the rows.
+async fn one_row_per_page(
+    sim: &Simulator,
+    more: &[&str],
+) -> (String, csv::StringRecord, Vec<csv::StringRecord>) {
+    let url = sim.base_url();
+    let args = ["export", "--base-url", &url, "--retry-base", "1ms", "--format", "csv", "M"];
+    let done = run(&[&args[..], &["--page-size", "1"], more].concat()).await;
+    assert_eq!(code(&done), 0, "{}", stderr(&done));
+    let (header, rows) = records(&done.stdout);
+    (stderr(&done), header, rows)
+}
+
+/// Returns whether a row has an answer without a column.
+fn has_other_answers(rows: &[csv::StringRecord]) -> bool {
+    rows.iter().any(|row| !row.iter().next_back().unwrap().is_empty())
+}
+
+#[tokio::test]
+async fn columns_are_those_of_the_settings() {
+    let sim = start(Simulator::builder().enrollees(40)).await;
+    let (_, header, rows) = one_row_per_page(&sim, &[]).await;
+    // The first page answers only five of the six questions.
+    assert_eq!((header.len(), rows.len(), has_other_answers(&rows)), (9 + 6 + 1, 40, false));
+    assert_eq!(sim.calls().get_config, 1);
+    // The order is that of the settings, and a question of two meetings has one column.
+    assert_eq!(
+        (&header[9], &header[14]),
+        ("您的岗位是?(单选)", "您所在的公司名称(与营业执照一致)")
+    );
+    let (_, two, rows) = one_row_per_page(&sim, &["N"]).await;
+    assert_eq!((two, rows.len(), sim.calls().get_config), (header, 80, 3));
+
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("rows.xlsx");
+    let url = sim.base_url();
+    for (format, calls) in [("xlsx", 4), ("jsonl", 4)] {
+        let output = ["--format", format, "-o", path.to_str().unwrap()];
+        let done = run(&[&["export", "--base-url", &url, "M"][..], &output].concat()).await;
+        assert_eq!((code(&done), sim.calls().get_config), (0, calls), "{format}");
+    }
+}
+
+#[tokio::test]
+async fn settings_that_cannot_be_read_leave_the_first_page() {
+    for spec in ["get_config:errcode=48002", "get_config:status=404", "get_config:cut@1..4"] {
+        let sim = start(Simulator::builder().enrollees(40).fault(fault(spec))).await;
+        let (printed, header, rows) = one_row_per_page(&sim, &["-q"]).await;
+        assert_eq!((header.len(), rows.len()), (9 + 5 + 1, 40), "{spec}");
+        assert!(has_other_answers(&rows) && printed.is_empty(), "{spec}: {printed}");
+    }
+    // Each meeting counts for itself, and a list that cannot be read needs no settings.
+    let sim =
+        start(Simulator::builder().enrollees(40).fault(fault("get_config:errcode=48002@1"))).await;
+    let (_, header, rows) = one_row_per_page(&sim, &["N", "--concurrency", "1"]).await;
+    assert_eq!((header.len(), rows.len(), has_other_answers(&rows)), (9 + 6 + 1, 80, false));
+    let sim = start(Simulator::builder().fault(fault("errcode=48002"))).await;
+    let done = run(&["export", "--base-url", &sim.base_url(), "M", "--excel"]).await;
+    assert_eq!((code(&done), sim.calls().get_config), (1, 0));
+}
+
+#[tokio::test]
+async fn resumed_csv_keeps_the_columns_of_the_file() {
+    for (spec, columns) in
+        [("get_config:errcode=48002@1", 9 + 5 + 1), ("get_config:errcode=48002@2..9", 9 + 6 + 1)]
+    {
+        let directory = TempDir::new().unwrap();
+        let path = directory.path().join("rows.csv");
+        let checkpoint = directory.path().join("at.json");
+        let sim = Simulator::builder().enrollees(40).fault(fault("status=404@11"));
+        let sim = start(sim.fault(fault(spec))).await;
+        let url = sim.base_url();
+        let args = ["export", "--base-url", &url, "M", "--page-size", "1", "--read-ahead", "0"];
+        let files = ["-o", path.to_str().unwrap(), "--checkpoint", checkpoint.to_str().unwrap()];
+        for wanted in [1, 0] {
+            let done = run(&[&args[..], &files].concat()).await;
+            assert_eq!(code(&done), wanted, "{}", stderr(&done));
+        }
+        let (header, rows) = records(&fs::read(&path).unwrap());
+        assert_eq!((header.len(), rows.len()), (columns, 40), "{spec}");
+        let ids = rows.iter().map(|row| row[1].to_owned());
+        assert!(ids.eq(expected(40)), "{spec}");
+        assert_eq!(sim.calls().get_config, 1, "the columns are in the checkpoint");
+    }
+}

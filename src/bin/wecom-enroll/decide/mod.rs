@@ -8,27 +8,26 @@
 //! nobody is selected who is not named. The response to a batch is only a number, so the result is read from the
 //! list.
 
+mod args;
 mod ids;
 mod journal;
 mod plan;
 mod roster;
 mod send;
 
-use std::{convert::Infallible, path::PathBuf, sync::atomic::Ordering};
+use std::{convert::Infallible, sync::atomic::Ordering};
 
-use clap::value_parser;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use wecom_enroll::{Client, EnrollStatus};
 
 use crate::{
-    connect::{CREDENTIALS, Connection, DURATIONS},
     decide::{
         journal::Journal,
         plan::Plan,
         roster::Roster,
         send::{Progress, Sender},
     },
-    exit::{Stop, exit_codes},
+    exit::Stop,
     listing::TICK,
     signals::{PIPE_GRACE, interruption},
     ui::{
@@ -40,103 +39,10 @@ use crate::{
     },
 };
 
+pub(crate) use crate::decide::args::{Action, Args, Decision};
+
 /// The largest number of missing ids that one message names.
 const MAX_NAMED: usize = 20;
-
-/// What a command does.
-#[derive(Clone, Copy, PartialEq)]
-pub(crate) enum Action {
-    Approve,
-    Reject,
-    Unapprove,
-}
-
-impl Action {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Approve => "approve",
-            Self::Reject => "reject",
-            Self::Unapprove => "unapprove",
-        }
-    }
-
-    /// Returns the status that the command sets.
-    fn status(self) -> EnrollStatus {
-        match self {
-            Self::Approve => EnrollStatus::Approved,
-            Self::Reject => EnrollStatus::Rejected,
-            Self::Unapprove => EnrollStatus::Pending,
-        }
-    }
-
-    /// Returns whether enrollments with this status are selected without `--any`.
-    fn applies_to(self, status: EnrollStatus) -> bool {
-        self == Self::Unapprove || status == EnrollStatus::Pending
-    }
-}
-
-/// The arguments of `approve` and `reject`.
-#[derive(clap::Args)]
-#[command(after_help = notes())]
-pub(crate) struct Decision {
-    #[command(flatten)]
-    args: Args,
-    /// Select only pending enrollments, so that decisions of others stand. This is the default
-    #[arg(long, conflicts_with = "any")]
-    only_pending: bool,
-    /// Select enrollments that are already decided, too
-    #[arg(long)]
-    any: bool,
-}
-
-impl Decision {
-    pub(crate) fn into_args(self) -> (Args, bool) {
-        (self.args, self.any)
-    }
-}
-
-/// The arguments of `unapprove`.
-#[derive(clap::Args)]
-#[command(after_help = notes())]
-pub(crate) struct Args {
-    /// ID of a webinar or meeting
-    #[arg(value_name = "MEETINGID", required_unless_present = "demo")]
-    meeting: Option<String>,
-    /// IDs of enrollments
-    #[arg(value_name = "ENROLL_ID")]
-    ids: Vec<String>,
-    /// Read more ids from FILE, one per line: an id, or a JSON object with enroll_id, as export writes it.
-    /// - is standard input
-    #[arg(long, value_name = "FILE")]
-    from: Option<PathBuf>,
-    /// Send. Without this option, only the plan is printed
-    #[arg(long)]
-    yes: bool,
-    /// Enrollments per call, 1 to 500
-    #[arg(long, value_name = "N", default_value = "50", value_parser = value_parser!(u16).range(1..=500))]
-    batch: u16,
-    /// Record in FILE what was sent. If you run the same command again with the same FILE, a batch that
-    /// is recorded as done is never sent again
-    #[arg(long, value_name = "FILE")]
-    journal: Option<PathBuf>,
-    #[command(flatten)]
-    connection: Connection,
-}
-
-fn notes() -> String {
-    format!(
-        "The command lists the meeting and prints a plan. With -v, the plan contains names. Nothing is sent without --yes. \
-         An id that is not in the list is an error before anything is sent.\n\n\
-         Enrollments are sent in batches, one after the other. A batch that WeCom refuses as too big is halved, and an id \
-         that it does not know any more is named, while all others are sent. Pending enrollments are read again before \
-         their batch is sent, because somebody else may have decided meanwhile. If a batch fails in all its attempts, \
-         nothing more is sent. At the end, the meeting is listed again, and every enrollment that does not have the \
-         requested status is named on standard error.\n\n\
-         WeCom may notify enrollees of a decision.\n\n\
-         {CREDENTIALS}\n\n{DURATIONS}\n\n{}",
-        exit_codes()
-    )
-}
 
 pub(crate) async fn run(
     action: Action,
@@ -218,7 +124,7 @@ fn tally(stats: &wecom_enroll::Stats, started: Instant) -> Tally {
         earlier: 0,
         malformed_rows: 0,
         pages: stats.pages,
-        stats: stats.clone(),
+        stats: *stats,
     }
 }
 
