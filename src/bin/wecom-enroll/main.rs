@@ -10,6 +10,7 @@ mod doctor;
 mod enroll_time;
 mod exit;
 mod export;
+mod files;
 mod listing;
 mod man;
 mod meetings;

@@ -11,14 +11,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use fs4::{FileExt, TryLockError};
 use serde::{Deserialize, Serialize};
-use tracing::warn;
 
 use crate::{
     decide::ids::{Line, Lines},
     exit::Stop,
-    export::checkpoint::sync_parent,
+    files::{lock, sync_parent, unless_refused},
 };
 
 /// The version that is written. Other versions are refused.
@@ -76,16 +74,9 @@ impl Journal {
         let mut options = OpenOptions::new();
         let file = options.read(true).write(true).create(true).truncate(false).open(path);
         let mut file = file.map_err(|e| journal.cannot("open", &e))?;
-        match FileExt::try_lock(&file) {
-            Ok(()) => {}
-            Err(TryLockError::Error(e)) if e.kind() == ErrorKind::Unsupported => {
-                warn!("the journal cannot be locked: {e}; do not use it twice at the same time");
-            }
-            Err(TryLockError::Error(e)) => return Err(journal.cannot("lock", &e)),
-            Err(TryLockError::WouldBlock) => {
-                let name = path.display();
-                return Err(Stop::Failed(format!("another process is using the journal {name}")));
-            }
+        if !lock(&file, path).map_err(|e| journal.cannot("lock", &e))? {
+            let name = path.display();
+            return Err(Stop::Failed(format!("another process is using the journal {name}")));
         }
         // Read again, because another process may have written to it before it was locked.
         let length = journal.load(&mut file)?;
@@ -94,7 +85,7 @@ impl Journal {
             .set_len(length)
             .and_then(|()| file.seek(SeekFrom::End(0)))
             .and_then(|_| header.map_or(Ok(()), |header| file.write_all(&header?)))
-            .and_then(|()| file.sync_all())
+            .and_then(|()| unless_refused(file.sync_all(), path))
             .and_then(|()| sync_parent(path));
         prepared.map_err(|e| journal.cannot("write", &e))?;
         journal.file = Some(file);
@@ -171,7 +162,8 @@ impl Journal {
     fn append(&self, entry: &Entry<'_>) -> Result<(), Stop> {
         let Some(mut file) = self.file.as_ref() else { return Ok(()) };
         let written = line(entry).and_then(|line| file.write_all(&line));
-        written.and_then(|()| file.sync_data()).map_err(|e| self.cannot("write", &e))
+        let synced = written.and_then(|()| unless_refused(file.sync_data(), &self.path));
+        synced.map_err(|e| self.cannot("write", &e))
     }
 
     fn cannot(&self, what: &str, error: &io::Error) -> Stop {

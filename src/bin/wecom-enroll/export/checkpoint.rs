@@ -17,7 +17,7 @@ use wecom_enroll::{Checkpoint, Query};
 
 use crate::{
     exit::Stop,
-    export::files::{follow_links, parent, sync_parent, temporary_name, unless_refused},
+    files::{follow_links, parent, sync_parent, temporary_name, unless_refused},
 };
 
 /// The version that is written. Other versions are refused.

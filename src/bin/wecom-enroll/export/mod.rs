@@ -8,9 +8,8 @@
 //!
 //! An error of one meeting does not end the others. A position is saved only after its rows are on disk.
 
-pub(crate) mod checkpoint;
+mod checkpoint;
 mod excel;
-mod files;
 mod format;
 mod output;
 mod questions;
@@ -35,11 +34,11 @@ use crate::{
     exit::{Stop, exit_codes},
     export::{
         checkpoint::{Arguments, CheckpointFile, Saved},
-        files::{follow_links, is_same_file, parent, temporary_name},
         format::{Format, Style},
         output::Output,
         questions::questions,
     },
+    files::{follow_links, is_same_file, parent, temporary_name},
     listing::{NO_TOKEN, Outcome, Step, TICK, steps},
     meetings::Meetings,
     signals::{Interruption, PIPE_GRACE, interruption},

@@ -18,11 +18,11 @@ use crate::{
     export::{
         checkpoint::Extent,
         excel::{BYTE_ORDER_MARK, protected},
-        files::{follow_links, lock, sync_parent, unless_refused},
         format::{Format, Style},
         table::{Cell, Table},
         workbook::Book,
     },
+    files::{follow_links, lock, sync_parent, unless_refused},
     ui::{stdout::Blocking, text::escaped},
 };
 

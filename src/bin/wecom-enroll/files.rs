@@ -76,7 +76,7 @@ pub(crate) fn lock(file: &File, path: &Path) -> io::Result<bool> {
         Err(TryLockError::WouldBlock) => Ok(false),
         Err(TryLockError::Error(e)) if is_unsupported(&e) => {
             warn!(
-                "cannot lock {}, because its file system has no locks: {e}; do not run two exports to it at the same \
+                "cannot lock {}, because its file system has no locks: {e}; do not use it twice at the same \
                  time",
                 path.display()
             );
@@ -104,8 +104,7 @@ pub(crate) fn unless_refused(synced: io::Result<()>, path: &Path) -> io::Result<
         Err(e) if is_unsupported(&e) || is_refused(&e) => {
             WARNED.call_once(|| {
                 warn!(
-                    "cannot sync {}: {e}; the export continues, but after a power failure its last rows or its \
-                     checkpoint may be missing",
+                    "cannot sync {}: {e}; after a power failure, what was written last may be missing",
                     path.display()
                 );
             });
