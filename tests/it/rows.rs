@@ -349,15 +349,9 @@ async fn control_character_after_backslash_is_kept() {
     assert_eq!(row.nick_name(), "a\tb");
 }
 
-#[tokio::test(start_paused = true)]
-async fn row_equals_the_same_row_of_another_page_only() {
-    let one = read(sample());
-    // The same content, at another index of another buffer, with other neighbors.
-    assert_eq!(one, listed(&sample(), json!({"nick_name": "\""})).await);
-    assert_eq!(one, one.detach());
-    let answers = |row: &Enroll| row.answers().next().unwrap() == one.answers().next().unwrap();
-    assert!(answers(&read(sample())));
-    for (field, value) in [
+/// The sample with one other value in each field.
+fn variants() -> Vec<(&'static str, Value)> {
+    let fields = [
         ("enroll_id", json!(1)),
         ("enroll_time", json!("2023-03-23 10:00:01")),
         ("enroll_source_type", json!(1)),
@@ -367,12 +361,8 @@ async fn row_equals_the_same_row_of_another_page_only() {
         ("tmp_openid", json!("MSOPENID2")),
         ("enroll_code", json!("1111112")),
         ("answer_list", json!([])),
-    ] {
-        let mut other = sample();
-        other[field] = value;
-        assert_ne!(one, read(other), "{field}");
-    }
-    for (field, value) in [
+    ];
+    let answer_fields = [
         ("answer_content", json!(["B"])),
         ("answer_content", json!(["A", ""])),
         ("is_required", json!(2)),
@@ -380,10 +370,70 @@ async fn row_equals_the_same_row_of_another_page_only() {
         ("question_title", json!("testqus2")),
         ("question_type", json!(2)),
         ("special_type", json!(2)),
-    ] {
+    ];
+    let other = |(field, value)| {
+        let mut other = sample();
+        other[field] = value;
+        (field, other)
+    };
+    let other_answer = |(field, value)| {
         let mut other = sample();
         other["answer_list"][0][field] = value;
+        (field, other)
+    };
+    fields.into_iter().map(other).chain(answer_fields.into_iter().map(other_answer)).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn digest_of_equal_rows_is_equal() {
+    let one = read(sample());
+    let listed = listed(&sample(), json!({"nick_name": "\""})).await;
+    assert_eq!([listed.digest(), one.detach().digest()], [one.digest(); 2]);
+    let absent = read(json!({}));
+    assert_eq!(read(json!({"userid": "", "enroll_code": null, "answer_list": []})), absent);
+    assert_eq!(read(json!({"userid": "", "enroll_code": null})).digest(), absent.digest());
+}
+
+#[test]
+fn digest_differs_in_every_field_and_boundary() {
+    let one = read(sample()).digest();
+    for (field, other) in variants() {
+        assert_ne!(read(other).digest(), one, "{field}");
+    }
+    let digest = |json: Value| read(json).digest();
+    for [one, two] in [
+        [json!({"userid": "ab"}), json!({"tmp_openid": "ab"})],
+        [json!({"nick_name": "a", "userid": "b"}), json!({"nick_name": "ab"})],
+        [json!({"status": 1}), json!({"enroll_source_type": 1})],
+        [
+            json!({"answer_list": [{"answer_content": ["a", "b"]}]}),
+            json!({"answer_list": [{"answer_content": ["ab"]}]}),
+        ],
+        [json!({"answer_list": [{}, {}]}), json!({"answer_list": [{}]})],
+    ] {
+        assert_ne!(digest(one.clone()), digest(two.clone()), "{one} {two}");
+    }
+}
+
+/// Databases contain digests. If this test fails, they would all be wrong.
+#[test]
+fn digest_is_the_same_in_every_release() {
+    assert_eq!(read(sample()).digest(), 0x5a2e_901c_7b70_dab1);
+    assert_eq!(read(json!({})).digest(), 0x17c7_685a_6937_aabf);
+}
+
+#[tokio::test(start_paused = true)]
+async fn row_equals_the_same_row_of_another_page_only() {
+    let one = read(sample());
+    // The same content, at another index of another buffer, with other neighbors.
+    assert_eq!(one, listed(&sample(), json!({"nick_name": "\""})).await);
+    assert_eq!(one, one.detach());
+    let answers = |row: &Enroll| row.answers().next().unwrap() == one.answers().next().unwrap();
+    assert!(answers(&read(sample())));
+    for (field, other) in variants() {
         let other = read(other);
-        assert!(one != other && !answers(&other), "{field}");
+        assert_ne!(one, other, "{field}");
+        let is_answer = sample()[field].is_null();
+        assert!(!is_answer || !answers(&other), "{field}");
     }
 }
