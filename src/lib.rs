@@ -60,6 +60,7 @@
 //! | `redis` | `Redis`: one quota and one access token for all processes |
 //! | `simulator` | `simulator`: an in-process WeCom server with fault injection, for tests |
 //! | `cli` | the command line `wecom-enroll` |
+//! | `sync` | its command `sync`, which keeps a database in step with lists |
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 

@@ -1,6 +1,8 @@
 //! Shared helpers: a scripted transport, and the lists that it serves.
 
 pub(crate) mod log;
+#[cfg(all(feature = "simulator", target_os = "linux"))]
+pub(crate) mod postgres;
 
 use std::{
     error::Error as _,

@@ -161,7 +161,7 @@ fn with_redis(_: ClientBuilder, _: &str) -> Result<ClientBuilder, Stop> {
 
 /// Returns the value of an environment variable, unless it is blank. The error of the standard library
 /// would contain the value.
-fn variable(name: &str) -> Result<Option<String>, Stop> {
+pub(crate) fn variable(name: &str) -> Result<Option<String>, Stop> {
     match env::var(name) {
         Ok(value) => Ok(Some(value).filter(|value| !value.trim().is_empty())),
         Err(VarError::NotPresent) => Ok(None),

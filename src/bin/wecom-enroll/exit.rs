@@ -19,10 +19,14 @@ pub(crate) fn exit_codes() -> String {
 }
 
 /// Ends a command early, with an exit code and a message.
+#[derive(Debug)]
 pub(crate) enum Stop {
     /// The reader closed the pipe, which is not an error.
     ClosedPipe,
     Failed(String),
+    /// The same command may succeed later.
+    #[cfg(feature = "sync")]
+    Temporary(String),
     /// A usage error. Nothing was sent.
     Usage(String),
     Library(Error),
@@ -35,6 +39,8 @@ impl Stop {
             Self::Usage(_) => 2,
             Self::Library(error) if error.kind() == ErrorKind::InvalidArgument => 2,
             Self::Library(error) if error.is_transient() => 75,
+            #[cfg(feature = "sync")]
+            Self::Temporary(_) => 75,
             Self::Failed(_) | Self::Library(_) => 1,
         }
     }
@@ -43,6 +49,8 @@ impl Stop {
     pub(crate) fn message(&self, lang: Lang) -> Option<String> {
         match self {
             Self::ClosedPipe => None,
+            #[cfg(feature = "sync")]
+            Self::Temporary(message) => Some(message.clone()),
             Self::Failed(message) | Self::Usage(message) => Some(message.clone()),
             Self::Library(error) => Some(error_line(error, lang.hint(error))),
         }

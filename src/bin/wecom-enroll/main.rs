@@ -17,6 +17,8 @@ mod meetings;
 mod signals;
 mod simulate;
 mod summary;
+#[cfg(feature = "sync")]
+mod sync;
 mod ui;
 mod values;
 
@@ -64,6 +66,8 @@ enum Command {
     /// Make approved and rejected enrollments pending again
     Unapprove(Box<decide::Args>),
     Summary(Box<summary::Args>),
+    #[cfg(feature = "sync")]
+    Sync(Box<sync::Args>),
     Doctor(Box<doctor::Args>),
     Simulate(simulate::Args),
     Completions(completions::Args),
@@ -116,6 +120,8 @@ fn run(cli: Cli, lang: Lang, screen: &Screen) -> Result<u8, Stop> {
             Command::Reject(args) => decide(Action::Reject, args.into_args()).await,
             Command::Unapprove(args) => decide(Action::Unapprove, (*args, false)).await,
             Command::Summary(args) => summary::run(*args, cli.quiet, lang, screen).await,
+            #[cfg(feature = "sync")]
+            Command::Sync(args) => sync::run(*args, cli.quiet, lang, screen).await,
             Command::Doctor(args) => doctor::run(*args, lang).await,
             Command::Simulate(args) => simulate::run(args).await,
             Command::Completions(args) => completions::run(&args, Cli::command()),

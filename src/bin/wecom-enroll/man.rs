@@ -2,7 +2,7 @@
 
 use std::io;
 
-use clap::Command;
+use clap::{Command, builder::PossibleValuesParser};
 use clap_mangen::{
     Man,
     roff::{Roff, bold, roman},
@@ -20,24 +20,26 @@ use crate::{
   wecom-enroll man export | man -l -")]
 pub(crate) struct Args {
     /// Subcommand
-    #[arg(value_name = "COMMAND", value_parser = SUBCOMMANDS)]
+    #[arg(value_name = "COMMAND", value_parser = PossibleValuesParser::new(SUBCOMMANDS))]
     subcommand: Option<String>,
 }
 
 /// The subcommands as possible values, so that shells complete them.
-pub(crate) const SUBCOMMANDS: [&str; 9] = [
+pub(crate) const SUBCOMMANDS: &[&str] = &[
     "export",
     "approve",
     "reject",
     "unapprove",
     "summary",
+    #[cfg(feature = "sync")]
+    "sync",
     "doctor",
     "simulate",
     "completions",
     "man",
 ];
 
-const ENVIRONMENT: [(&str, &str); 9] = [
+const ENVIRONMENT: &[(&str, &str)] = &[
     (
         "WECOM_CORP_ID, WECOM_CORP_SECRET",
         "Corp ID of the organization and secret of the app. Credentials are never arguments, because arguments are visible in ps.",
@@ -51,6 +53,8 @@ const ENVIRONMENT: [(&str, &str); 9] = [
         "Redis through which processes share quota and access token: redis:// or rediss://, with user name and password. \
          Requires WECOM_CORP_ID, and a program that was built with the feature redis.",
     ),
+    #[cfg(feature = "sync")]
+    ("DATABASE_URL", "Database of sync, if there is no --database. It can contain a password."),
     (
         "LC_ALL, LC_MESSAGES, LANG",
         "Locale, from the first of them that is set. It determines the language of hints: zh or en.",
@@ -98,7 +102,7 @@ fn page(command: &Command) -> io::Result<Vec<u8>> {
             }
         }
     }
-    for (title, terms) in [("ENVIRONMENT", &ENVIRONMENT[..]), ("EXIT STATUS", &EXIT_CODES)] {
+    for (title, terms) in [("ENVIRONMENT", ENVIRONMENT), ("EXIT STATUS", &EXIT_CODES)] {
         rest.control("SH", [title]);
         for (term, meaning) in terms {
             rest.control("TP", []).text([bold(*term)]).text([roman(*meaning)]);

@@ -36,23 +36,12 @@ impl Meetings {
     /// Returns one query per meeting, after checking everything that can be checked before anything is
     /// opened or sent.
     pub(crate) fn queries(&mut self, kind: Kind) -> Result<Vec<Query>, Stop> {
-        if self.ids.is_empty() {
-            self.ids.push("demo".to_owned());
-        }
         if self.concurrency == 0 {
             return Err(Stop::Usage("--concurrency must be at least 1".into()));
         }
-        let mut seen = HashSet::new();
-        let mut queries = Vec::with_capacity(self.ids.len());
-        for id in &self.ids {
-            if !seen.insert(id) {
-                return Err(Stop::Usage(format!("the meeting {id} is given twice")));
-            }
-            let query = kind.query(id).status(self.status).page_size(self.page_size)?;
-            query.validate()?;
-            queries.push(query);
-        }
-        Ok(queries)
+        queries(&mut self.ids, |id| {
+            Ok(kind.query(id).status(self.status).page_size(self.page_size)?)
+        })
     }
 
     /// Returns the number of rows of all meetings if it is known, which it is for an unfiltered demo.
@@ -60,4 +49,25 @@ impl Meetings {
         let rows = demo.filter(|_| self.status == StatusFilter::All)?;
         Some(rows.saturating_mul(self.ids.len() as u64))
     }
+}
+
+/// Returns one query per id. Without any, which only a demo allows, adds the id of a demo.
+pub(crate) fn queries(
+    ids: &mut Vec<String>,
+    query: impl Fn(&str) -> Result<Query, Stop>,
+) -> Result<Vec<Query>, Stop> {
+    if ids.is_empty() {
+        ids.push("demo".to_owned());
+    }
+    let mut seen = HashSet::new();
+    let mut queries = Vec::with_capacity(ids.len());
+    for id in &*ids {
+        if !seen.insert(id) {
+            return Err(Stop::Usage(format!("the meeting {id} is given twice")));
+        }
+        let query = query(id)?;
+        query.validate()?;
+        queries.push(query);
+    }
+    Ok(queries)
 }

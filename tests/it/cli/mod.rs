@@ -9,6 +9,8 @@ mod messages;
 mod spreadsheets;
 mod stdout;
 mod summary;
+#[cfg(feature = "sync")]
+mod sync;
 #[cfg(target_os = "linux")]
 mod terminal;
 
