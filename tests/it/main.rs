@@ -1,8 +1,9 @@
 //! The behavior of the library, one module per subject.
 //!
 //! Tests with scripted transports run on tokio's paused clock. Real sockets and real time are used only
-//! in `blocking`, `cli`, `connection`, `decode`, `hostile`, `http`, `proxy`, `readme_example`, `redis`,
-//! `simulator`, `soak`, `status_faults` and `tls`, and real time in one test of `fairness`.
+//! in `blocking`, `cli`, `connection`, `cookbook_postgres`, `decode`, `hostile`, `http`, `proxy`,
+//! `readme_example`, `redis`, `simulator`, `soak`, `status_faults` and `tls`, and real time in one test of
+//! `fairness`.
 //!
 //! | to test | see |
 //! |---|---|
@@ -58,6 +59,8 @@ mod blocking;
 #[cfg(feature = "cli")]
 mod cli;
 mod connection;
+#[cfg(all(feature = "simulator", target_os = "linux"))]
+mod cookbook_postgres;
 #[cfg(feature = "simulator")]
 mod decode;
 #[cfg(feature = "simulator")]
