@@ -14,9 +14,10 @@
 //! A position in the queue reserves nothing. A caller takes its permit only when it sends the request, so a
 //! dropped wait uses no quota. A caller that is due but is not polled within [`GRACE`] is removed by the next
 //! caller that is polled, and so does not delay the others. Its position is restored when it is polled again.
-//! Because a caller cannot know whether those before it are still polled, it checks at least once per
-//! [`CHECK_INTERVAL`] while permits are due. Therefore unpolled callers, no matter how many, delay a caller
-//! by `CHECK_INTERVAL + GRACE` at most.
+//! Because a caller cannot know whether those before it are still polled, it checks every [`CHECK_INTERVAL`]
+//! while permits are due, and every `GRACE` after it has removed a caller. Therefore unpolled callers, no
+//! matter how many, delay a caller by `CHECK_INTERVAL + 2 * GRACE` at most. If more than 1,500 callers are
+//! queued, they check less often, and the limit increases with their number ([`CHECK_SPACING`]).
 
 use std::{
     collections::BTreeMap,
@@ -50,8 +51,11 @@ use crate::{
 /// How late a caller may be polled after it was due without losing its position to callers after it.
 const GRACE: Duration = Duration::from_millis(100);
 
-/// How long a caller may sleep after permits have become available.
-const CHECK_INTERVAL: Duration = Duration::from_millis(400);
+/// How long a caller may sleep after a permit has become available.
+const CHECK_INTERVAL: Duration = Duration::from_millis(300);
+
+/// The minimum of [`CHECK_INTERVAL`] per queued caller, so that thousands of callers need little CPU time.
+const CHECK_SPACING: Duration = Duration::from_micros(200);
 
 /// A caller is not woken if it will wake by itself within the resolution of tokio's timers.
 const TIMER_RESOLUTION: Duration = Duration::from_millis(1);
@@ -196,6 +200,7 @@ impl Drop for Position {
             let mut state = lock(&self.state);
             state.queue.remove(&self.number);
             let now = Instant::now();
+            state.remove_absent(now);
             let free_at = state.due(now, 0);
             state.first_to_wake(now, free_at)
         };
@@ -216,16 +221,15 @@ impl LocalLimiter {
             let mut state = lock(&self.0);
             let now = Instant::now();
             let free_at = state.due(now, 0);
-            let woken = match position {
-                Some(Position { number, woken, .. }) => {
-                    // The position is restored if others have removed it.
-                    let waiter = Waiter { check_at: now, woken: Arc::clone(woken) };
-                    state.queue.insert(*number, waiter);
-                    state.first_to_wake(now, free_at)
-                }
-                // A new caller removes nobody. Otherwise, it could overtake callers that are only late.
-                None => None,
-            };
+            let (mut removed, mut woken) = (false, None);
+            // A new caller removes nobody. Otherwise, it could overtake callers that are only late.
+            if let Some(own) = position {
+                // The position is restored if others have removed it.
+                let waiter = Waiter { check_at: now, woken: Arc::clone(&own.woken) };
+                state.queue.insert(own.number, waiter);
+                removed = state.remove_absent(now);
+                woken = state.first_to_wake(now, free_at);
+            }
             let first = state.queue.keys().next().copied();
             let permit = if free_at <= now && first == position.as_ref().map(|own| own.number) {
                 if take {
@@ -234,7 +238,8 @@ impl LocalLimiter {
                 Ok(())
             } else {
                 let own = position.get_or_insert_with(|| state.enter(&self.0));
-                Err(state.block(own, now, free_at))
+                let check_interval = if removed { GRACE } else { state.check_interval() };
+                Err(state.block(own, now, free_at + check_interval))
             };
             (permit, woken)
         };
@@ -267,7 +272,11 @@ impl State {
     fn due(&self, now: Instant, others: u32) -> Instant {
         let earliest = self.held_until.map_or(now, |held_until| held_until.max(now));
         let due = |window: &Window| {
-            (now + window.full_for()).max(earliest) + window.interval.saturating_mul(others)
+            let calls = NonZeroU32::MIN.saturating_add(others);
+            let first = calls.min(window.burst);
+            // governor computes when the window has capacity for up to a burst. More calls follow evenly spaced.
+            let others = window.interval.saturating_mul(calls.get() - first.get());
+            (now + window.full_for(first)).max(earliest) + others
         };
         self.windows.iter().map(due).max().unwrap_or(earliest)
     }
@@ -276,7 +285,7 @@ impl State {
     fn take(&self) {
         for window in &self.windows {
             // Every window has capacity, and the lock keeps others out.
-            let _ = window.acquire();
+            let _ = window.limiter.check();
         }
     }
 
@@ -287,29 +296,37 @@ impl State {
         Position { state: Arc::clone(state), number, woken: Arc::default() }
     }
 
-    /// Queues a blocked caller.
-    fn block(&mut self, own: &Position, now: Instant, free_at: Instant) -> Blocked {
+    fn check_interval(&self) -> Duration {
+        let callers = u32::try_from(self.queue.len()).unwrap_or(u32::MAX);
+        CHECK_INTERVAL.max(CHECK_SPACING.saturating_mul(callers))
+    }
+
+    /// Queues a blocked caller, which checks again when its permit is due, or at `check_at` if that is earlier.
+    fn block(&mut self, own: &Position, now: Instant, check_at: Instant) -> Blocked {
         let first = self.queue.keys().next().map_or(own.number, |&first| first.min(own.number));
         // Numbers of callers that have left the queue count, too. If this makes the result too late, the
         // caller is woken when it becomes the first.
         let until = self.due(now, u32::try_from(own.number - first).unwrap_or(u32::MAX));
-        // If a permit is available now, the first caller has been woken, and must take it within `GRACE`.
-        let longest = if free_at <= now { GRACE } else { CHECK_INTERVAL };
         // At least the resolution of a timer, or a caller with a short interval would not sleep at all.
-        let check_at = until.min(free_at + longest).max(now + TIMER_RESOLUTION);
+        let check_at = check_at.min(until).max(now + TIMER_RESOLUTION);
         self.queue.insert(own.number, Waiter { check_at, woken: Arc::clone(&own.woken) });
         let held = self.held_until.is_some_and(|held_until| held_until > now);
         let reason = if held { WaitReason::RetryAfter } else { WaitReason::Quota };
         Blocked { reason, until, check_at }
     }
 
-    /// Removes the first callers if they were due but not polled. Returns the first of the others if it must
-    /// be woken, because its permit is available earlier than it will check.
-    fn first_to_wake(&mut self, now: Instant, free_at: Instant) -> Option<Arc<Notify>> {
+    /// Removes the first callers if they were due but not polled. Returns whether there were any.
+    fn remove_absent(&mut self, now: Instant) -> bool {
+        let callers = self.queue.len();
         let is_absent = |waiter: &Waiter| waiter.check_at + GRACE <= now;
         while self.queue.first_key_value().is_some_and(|(_, first)| is_absent(first)) {
             self.queue.pop_first();
         }
+        self.queue.len() < callers
+    }
+
+    /// Returns the first caller if it must be woken, because its permit is available earlier than it will check.
+    fn first_to_wake(&mut self, now: Instant, free_at: Instant) -> Option<Arc<Notify>> {
         let mut first = self.queue.first_entry()?;
         if first.get().check_at <= free_at + TIMER_RESOLUTION {
             return None;
@@ -334,6 +351,7 @@ fn wake(woken: Option<Arc<Notify>>) {
 struct Window {
     limiter: RateLimiter<NotKeyed, Cell, TokioClock, NoOpMiddleware<Duration>>,
     state: Cell,
+    burst: NonZeroU32,
     /// The time between two calls after the burst.
     interval: Duration,
 }
@@ -343,20 +361,19 @@ impl Window {
         let state = Cell::default();
         let clock = TokioClock(Instant::now());
         let quota = quota.governor();
-        let interval = quota.replenish_interval();
-        Self { limiter: RateLimiter::new(quota, state.clone(), clock), state, interval }
+        let (burst, interval) = (quota.burst_size(), quota.replenish_interval());
+        Self { limiter: RateLimiter::new(quota, state.clone(), clock), state, burst, interval }
     }
 
-    fn acquire(&self) -> Result<(), Duration> {
-        self.limiter.check().map_err(|until| until.wait_time_from(self.limiter.clock().now()))
-    }
-
-    /// Returns the time until the window has capacity, zero if it has. Uses no capacity.
-    fn full_for(&self) -> Duration {
+    /// Returns the time until the window has capacity for this many calls, at most a burst. Uses no capacity.
+    fn full_for(&self, calls: NonZeroU32) -> Duration {
         let before = self.state.0.load(Ordering::Relaxed);
-        let wait = self.acquire().err();
+        let outcome = self.limiter.check_n(calls);
         self.state.0.store(before, Ordering::Relaxed);
-        wait.unwrap_or_default()
+        match outcome {
+            Ok(Err(until)) => until.wait_time_from(self.limiter.clock().now()),
+            Ok(Ok(())) | Err(_) => Duration::ZERO,
+        }
     }
 }
 

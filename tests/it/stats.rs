@@ -180,6 +180,21 @@ async fn waits_of_many_streams_are_added_up_and_the_longest_is_current() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn expected_wait_includes_the_burst_of_each_quota() {
+    // After the first call, the first quota allows one call per second, and the second one allows 99 at once.
+    let quotas = [(10, 10 * SECOND), (1000, 3600 * 1000 * SECOND)];
+    let quotas = quotas.map(|(calls, window)| Quota::new(calls, window).unwrap());
+    let client = List::of(1).script().builder().quotas(quotas).build().unwrap();
+    assert_eq!(client.enrolls(query()).count().await, 1);
+    let mut streams: Vec<_> = (0..5).map(|_| client.enrolls(query())).collect();
+    for (rows, seconds) in streams.iter_mut().zip(1..) {
+        assert!(rows.next().now_or_never().is_none());
+        let wait = rows.stats().current_wait.unwrap().remaining.unwrap();
+        assert_eq!(wait.as_secs_f64().round() as u64, seconds);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn stats_count_yielded_rows_and_handle_counts_pages() {
     let client = List::of(120).script().client();
     let mut rows = client.enrolls(query()).read_ahead(2);
