@@ -2,6 +2,7 @@
 
 pub(crate) mod log;
 #[cfg(all(feature = "simulator", target_os = "linux"))]
+#[cfg_attr(not(feature = "sync"), allow(dead_code, reason = "the tests of sync use the rest"))]
 pub(crate) mod postgres;
 
 use std::{
