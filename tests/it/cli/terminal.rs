@@ -71,7 +71,7 @@ async fn progress_bar_shows_what_was_sent() {
     assert!(seen.contains("of 6 enrollments sent, quota: 1 s"), "{seen:?}");
     assert!(seen.contains("6 of 6 enrollments set to approved, 6 batches"), "{seen:?}");
     let Some(seen) = in_a_terminal(&format!("{ids} | {approve} -q")).await else { return };
-    let plan = "approve 6 enrollments of demo:\r\n  6 are pending: will be approved\r\n";
+    let plan = "approve 6 of 6 enrollments in demo:\r\n  6 are pending: will be approved\r\n";
     assert_eq!(seen, plan);
 }
 

@@ -21,6 +21,8 @@ const MAX_ID: usize = 128;
 /// Characters of other kinds of files, such as CSV and JSON arrays.
 const NOT_IN_IDS: &str = ",;\"'`{}[]()<>|\\";
 
+const STDIN: &str = "standard input";
+
 const EXPECTED: &str = "expected an enroll_id or a JSON object with enroll_id";
 
 /// Returns the ids of the arguments and of the file, each once. There is at least one.
@@ -34,24 +36,20 @@ pub(super) fn read(
         check(argument).map_err(|why| Stop::Usage(format!("enroll_id {number} {why}")))?;
         ids.insert(argument.clone());
     }
-    match file {
-        Some(path) if path == Path::new("-") => {
-            read_lines(io::stdin().lock(), "standard input", meeting, &mut ids)?;
-        }
-        Some(path) => {
-            let name = path.display().to_string();
-            let opened = File::open(path).map_err(|e| cannot_read(&name, &e))?;
-            read_lines(BufReader::new(opened), &name, meeting, &mut ids)?;
-        }
-        None => {}
-    }
-    match (ids.is_empty(), file) {
-        (false, _) => Ok(ids),
-        (true, Some(path)) => Err(Stop::Usage(format!("{} contains no enroll_id", path.display()))),
-        (true, None) => Err(Stop::Usage(
-            "no enroll_id is given: pass ids as arguments, or a file with --from".into(),
-        )),
-    }
+    let Some(path) = file else {
+        let none = "no enroll_id is given: pass ids as arguments, or a file with --from";
+        return if ids.is_empty() { Err(Stop::Usage(none.into())) } else { Ok(ids) };
+    };
+    let name = if path == Path::new("-") {
+        read_lines(io::stdin().lock(), STDIN, meeting, &mut ids)?;
+        STDIN.into()
+    } else {
+        let name = path.to_string_lossy();
+        let opened = File::open(path).map_err(|e| cannot_read(&name, &e))?;
+        read_lines(BufReader::new(opened), &name, meeting, &mut ids)?;
+        name
+    };
+    if ids.is_empty() { Err(Stop::Usage(format!("{name} contains no enroll_id"))) } else { Ok(ids) }
 }
 
 fn read_lines(

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt::Write};
 use wecom_enroll::EnrollStatus;
 
 use crate::{
-    decide::{Action, roster::Enrollment},
+    decide::{args::Action, roster::Enrollment},
     ui::text::{counted, sanitized},
 };
 
@@ -60,8 +60,9 @@ impl<'a> Plan<'a> {
         let count = |group: &Vec<_>| group.len() as u64;
         let all = self.groups.values().map(count).sum();
         let all = counted(all, "enrollment", "enrollments");
-        let status = self.action.status();
-        let mut text = format!("{} {all} of {}:\n", self.action.name(), sanitized(self.meeting));
+        let (name, status) = (self.action.name(), self.action.status());
+        let meeting = sanitized(self.meeting);
+        let mut text = format!("{name} {} of {all} in {meeting}:\n", self.ids().len());
         for ((fate, from), group) in &self.groups {
             let reason = match fate {
                 Fate::Send => format!("will be {status}"),

@@ -55,7 +55,7 @@ async fn line_ends_marks_blanks_and_duplicates_are_accepted() {
     let done = from_stdin(&sim, input.as_bytes()).await;
     assert_eq!(code(&done), 0, "{}", stderr(&done));
     assert_eq!((changed(&sim), sim.calls().approve), (all(&ids, APPROVED), 1));
-    assert!(stdout(&done).starts_with("approve 5 enrollments"), "{}", stdout(&done));
+    assert!(stdout(&done).starts_with("approve 5 of 5 enrollments"), "{}", stdout(&done));
 }
 
 #[tokio::test]
@@ -92,7 +92,9 @@ async fn file_of_something_else_is_a_usage_error_with_the_line() {
         assert_eq!(stderr(&done).lines().count(), 1);
     }
     for empty in [&b""[..], b"\n\r\n \n", b"\xef\xbb\xbf"] {
-        assert_eq!(code(&from_stdin(&sim, empty).await), 2);
+        let done = from_stdin(&sim, empty).await;
+        assert_eq!(code(&done), 2);
+        assert_eq!(stderr(&done), "error: standard input contains no enroll_id\n");
     }
     let missing = ["approve", "--base-url", &url, "M", "--from", "/nonexistent/ids"];
     assert_eq!(code(&run(&missing).await), 1);
