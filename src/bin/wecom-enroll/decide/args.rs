@@ -46,14 +46,15 @@ impl Action {
 #[derive(clap::Args)]
 #[command(after_help = notes())]
 pub(crate) struct Decision {
-    #[command(flatten)]
-    args: Args,
     /// Select only pending enrollments, so that decisions of others stand. This is the default
     #[arg(long, conflicts_with = "any")]
     only_pending: bool,
     /// Select enrollments that are already decided, too
     #[arg(long)]
     any: bool,
+    // Last, because the heading of its connection options applies to everything after them.
+    #[command(flatten)]
+    args: Args,
 }
 
 impl Decision {

@@ -87,10 +87,15 @@ pub(crate) async fn run(
         code = interrupted => code.unwrap_or(1),
     };
     screen.clear();
-    let (sent, all) = progress.read();
-    let resume = "run the same command again to continue";
-    let all = counted(all, "enrollment", "enrollments");
-    screen.print_line(&format!("interrupted after {sent} of {all} were confirmed; {resume}"));
+    match progress.read() {
+        (_, 0) => screen.print_line("interrupted; nothing was sent"),
+        (sent, all) => {
+            let resume = "run the same command again to continue";
+            let all = counted(all, "enrollment", "enrollments");
+            let line = format!("interrupted after {sent} of {all} were confirmed; {resume}");
+            screen.print_line(&line);
+        }
+    }
     Ok(code)
 }
 

@@ -254,4 +254,23 @@ async fn interrupted_decision_reports_what_was_confirmed() {
         assert!(stderr(&done).starts_with(wanted), "{}", stderr(&done));
         assert_eq!(changed(&sim), all(&ids[..4], APPROVED));
     }
+    let sim = with_faults(Simulator::builder().enrollees(100), &["hang@2"]).await;
+    let (ids, url) = (pending(10), sim.base_url());
+    let child = command(EXE, &args("approve", &url, &ids, &["--yes"])).spawn().unwrap();
+    while sim.calls().list < 2 {
+        sleep(MS).await;
+    }
+    signal(&child, "-INT").await;
+    let done = timeout(LIMIT, child.wait_with_output()).await.unwrap().unwrap();
+    assert_eq!((code(&done), &*stderr(&done)), (130, "interrupted; nothing was sent\n"));
+}
+
+#[tokio::test]
+async fn only_connection_options_are_under_their_heading() {
+    for name in ["approve", "reject", "unapprove"] {
+        let help = run(&[name, "--help"]).await;
+        let (own, connection) = stdout(&help).split_once("Connection:").unwrap();
+        assert!(own.contains("--journal") && own.contains("--any") == (name != "unapprove"));
+        assert!(!connection.contains("--any") && connection.contains("--demo"), "{connection}");
+    }
 }
