@@ -128,7 +128,8 @@ async fn half_done(sim: SimulatorBuilder) -> (Files, Simulator) {
 async fn serve_rows(rows: &Value) -> String {
     let page =
         json!({"errcode": 0, "errmsg": "ok", "has_more": false, "enroll_list": rows}).to_string();
-    let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", page.len());
+    let head =
+        format!("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", page.len());
     format!("http://{}", serve((head + &page).into()).await)
 }
 
