@@ -114,6 +114,18 @@ impl Sqlite {
         self.script("BEGIN IMMEDIATE")
     }
 
+    /// Reads everything in one transaction, so that the file is locked only once.
+    pub(crate) fn read_each(
+        &mut self,
+        sql: &'static str,
+        sets: &[Vec<Value<'_>>],
+    ) -> Result<Vec<Vec<Row>>, Failure> {
+        self.script("BEGIN")?;
+        let rows = self.run_each(sql, sets)?;
+        self.script("COMMIT")?;
+        Ok(rows)
+    }
+
     pub(crate) fn run_each(
         &mut self,
         sql: &'static str,

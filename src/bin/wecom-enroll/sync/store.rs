@@ -121,7 +121,7 @@ impl Store {
         let rows: Vec<_> = page.rows.iter().map(|row| self.storable(row)).collect();
         let keys: Vec<_> = rows.iter().map(|row| list.with([row.enroll_id().into()])).collect();
         // No other process writes to the tables, so this needs not be part of the transaction.
-        let known = self.database.run_each(schema::KNOWN, &keys).await?;
+        let known = self.database.read_each(schema::KNOWN, &keys).await?;
         let mut counts = Counts::default();
         let (mut upserts, mut changes) = (Vec::new(), Vec::new());
         let mut digests = HashMap::new();
