@@ -3,7 +3,7 @@
 use std::{
     borrow::Cow,
     collections::HashMap,
-    io::{self, Write},
+    io::{self, IsTerminal, Write},
     ops::AddAssign,
 };
 
@@ -18,6 +18,7 @@ use crate::{
         schema,
         value::{Failure, Row, Value},
     },
+    ui::{stdout::Blocking, text::escaped},
 };
 
 /// The longest `enroll_id` that is stored. PostgreSQL has a limit for keys, and WeCom's ids are numbers.
@@ -227,7 +228,10 @@ impl Store {
             for row in &rows {
                 write_line(row, &mut lines)?;
             }
-            let mut out = io::stdout().lock();
+            let mut out = Blocking(io::stdout());
+            if out.0.is_terminal() {
+                lines = escaped(&String::from_utf8_lossy(&lines)).into();
+            }
             out.write_all(&lines).and_then(|()| out.flush()).map_err(|e| match e.kind() {
                 io::ErrorKind::BrokenPipe => Stop::ClosedPipe,
                 _ => Stop::Failed(format!("cannot write to standard output: {e}")),
