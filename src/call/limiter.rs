@@ -16,8 +16,8 @@
 //! caller that is polled, and so does not delay the others. Its position is restored when it is polled again.
 //! Because a caller cannot know whether those before it are still polled, it checks every [`CHECK_INTERVAL`]
 //! while permits are due, and every `GRACE` after it has removed a caller. Therefore unpolled callers, no
-//! matter how many, delay a caller by `CHECK_INTERVAL + 2 * GRACE` at most. If more than 1,500 callers are
-//! queued, they check less often, and the limit increases with their number ([`CHECK_SPACING`]).
+//! matter how many, delay a caller by `CHECK_INTERVAL + 2 * GRACE` at most: half a second. If more than 1,500
+//! callers are queued, they check less often, and the limit increases with their number ([`CHECK_SPACING`]).
 
 use std::{
     collections::BTreeMap,
@@ -307,8 +307,10 @@ impl State {
         // Numbers of callers that have left the queue count, too. If this makes the result too late, the
         // caller is woken when it becomes the first.
         let until = self.due(now, u32::try_from(own.number - first).unwrap_or(u32::MAX));
+        // If there is capacity for it now, but others are before it, it is woken when it becomes the first.
+        let due = if until > now { until } else { check_at };
         // At least the resolution of a timer, or a caller with a short interval would not sleep at all.
-        let check_at = check_at.min(until).max(now + TIMER_RESOLUTION);
+        let check_at = check_at.min(due).max(now + TIMER_RESOLUTION);
         self.queue.insert(own.number, Waiter { check_at, woken: Arc::clone(&own.woken) });
         let held = self.held_until.is_some_and(|held_until| held_until > now);
         let reason = if held { WaitReason::RetryAfter } else { WaitReason::Quota };

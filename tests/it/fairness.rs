@@ -203,21 +203,53 @@ async fn unpolled_stream_regains_its_position() {
     assert_eq!(meetings(&script), [9, 2, 0, 3, 4, 2]);
 }
 
+/// Reads an endless list, and counts how often the stream is woken.
+async fn read_and_count_polls(mut rows: EnrollStream, polls: Arc<AtomicUsize>) {
+    poll_fn(|cx| {
+        polls.fetch_add(1, Relaxed);
+        while let Poll::Ready(row) = rows.poll_next_unpin(cx) {
+            row.unwrap().unwrap();
+        }
+        Poll::<()>::Pending
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn unpolled_stream_after_a_hold_wakes_no_others() {
+    let script = Script::new(|call| match call.number {
+        1 => errcode(45009),
+        _ => endless(call),
+    });
+    let client = client(&script, 1000, SECOND);
+    let mut tasks = JoinSet::new();
+    tasks.spawn(client.enrolls(Query::webinar("1000")).count().map(drop));
+    sleep(MS).await;
+    let unpolled = polled_once(&client, 1);
+    let polls = Arc::new(AtomicUsize::new(0));
+    for rows in streams(&client, 50) {
+        tasks.spawn(read_and_count_polls(rows, Arc::clone(&polls)));
+    }
+    // After the hold, there is capacity for a burst of 100 calls, but the unpolled stream is the first.
+    sleep(60 * SECOND + 90 * MS).await;
+    assert_eq!(script.calls().len(), 1);
+    let woken = polls.load(Relaxed);
+    assert!(woken <= 50 * 4, "{woken} polls of 50 streams");
+    // The unpolled stream is removed 300 ms after the hold. Then a burst of 100 calls is followed by 900 per second.
+    sleep(SECOND / 2).await;
+    let calls = script.calls().len();
+    assert!(calls > 300, "{calls}");
+    drop(unpolled);
+}
+
 #[tokio::test(start_paused = true)]
 async fn permit_wakes_one_of_many_waiting_streams() {
     const STREAMS: usize = 2000;
     let script = Script::new(endless);
     let polls = Arc::new(AtomicUsize::new(0));
     let mut tasks = JoinSet::new();
-    for mut rows in streams(&client(&script, 10_000, 60 * SECOND), STREAMS) {
-        let polls = Arc::clone(&polls);
-        tasks.spawn(poll_fn(move |cx| {
-            polls.fetch_add(1, Relaxed);
-            while let Poll::Ready(row) = rows.poll_next_unpin(cx) {
-                row.unwrap().unwrap();
-            }
-            Poll::<()>::Pending
-        }));
+    for rows in streams(&client(&script, 10_000, 60 * SECOND), STREAMS) {
+        tasks.spawn(read_and_count_polls(rows, Arc::clone(&polls)));
     }
     sleep(8 * SECOND).await;
     let calls = script.calls().len();
