@@ -12,7 +12,6 @@ use std::{
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, future::BoxFuture, stream};
 use http::{Request, Response};
-use reqwest::{redirect::Policy, retry};
 use tokio::time::timeout;
 use wecom_enroll::{
     EnrollStatus, HttpTransport, Query, Result, RetryPolicy, StatusFilter, Transport,
@@ -44,9 +43,7 @@ impl Drop for InFlight {
 
 impl Counted {
     fn new() -> Self {
-        let http = reqwest::Client::builder().no_proxy().redirect(Policy::none()).referer(false);
-        let http = http.retry(retry::never()).build().unwrap();
-        let inner = Arc::new(HttpTransport::with_client(http));
+        let inner = Arc::new(HttpTransport::loopback().unwrap());
         Self { inner, in_flight: Arc::default(), most: Arc::default() }
     }
 }
