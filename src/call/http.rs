@@ -264,7 +264,7 @@ fn is_socks(proxy: &Intercept) -> bool {
 /// Returns whether a SOCKS proxy accepts connections. Its errors do not show that.
 async fn is_reachable(proxy: &Uri) -> bool {
     let host = proxy.host().unwrap_or_default().trim_matches(['[', ']']);
-    // The port that reqwest uses if there is none.
+    // reqwest uses port 80 if the URL of the proxy has no port.
     let connect = TcpStream::connect((host, proxy.port_u16().unwrap_or(80)));
     timeout(CONNECT_TIMEOUT, connect).await.is_ok_and(|connected| connected.is_ok())
 }
