@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::{
     clients::Client,
-    measure::Sample,
+    measure::{Core, Sample, pin},
     rows::ServedPages,
     server::ServerArgs,
     sums::{Quick, Thorough, expected},
@@ -44,6 +44,11 @@ impl Server {
         server.url.truncate(server.url.trim_end().len());
         ensure!(!server.url.is_empty(), "the server did not print its address");
         Ok(server)
+    }
+
+    /// Restricts the server to one core.
+    pub(crate) fn pin(&self, core: Core) -> Result<()> {
+        pin(self.process.id(), core)
     }
 
     /// Runs a client once in its own process, with this many streams of one list at the same time.

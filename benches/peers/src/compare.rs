@@ -12,7 +12,7 @@ use crate::{
     chart::{self, Bars},
     children::Server,
     clients::Client,
-    measure::{Sample, stay_on_one_core},
+    measure::{Core, Sample, pin},
     rows::PAGE,
     server::ListArgs,
     spread::Spread,
@@ -30,8 +30,8 @@ pub(crate) struct Args {
     /// Only these clients and the hand-written loop
     #[arg(long, value_delimiter = ',', value_name = "CLIENTS")]
     only: Vec<Client>,
-    /// Keep server and clients on one core. This avoids wake-ups across cores, which can cost more than
-    /// the list itself in a virtual machine, but read-ahead has no effect
+    /// Keep server and clients on the same core instead of two. This avoids wake-ups across cores, which
+    /// can cost more than the list itself in a virtual machine, but read-ahead has no effect
     #[arg(long)]
     one_core: bool,
     /// Also write a chart of CPU, wall time and allocations to this SVG file
@@ -44,10 +44,10 @@ pub(crate) fn compare(args: &Args) -> Result<()> {
         *client == Client::Loop || args.only.is_empty() || args.only.contains(client)
     };
     let clients: Vec<_> = Client::value_variants().iter().copied().filter(wanted).collect();
-    if args.one_core {
-        stay_on_one_core()?;
-    }
     let server = Server::start(args.list.server)?;
+    server.pin(if args.one_core { Core::First } else { Core::Last })?;
+    // The clients are children of this process.
+    pin(0, Core::First)?;
 
     // First, because these runs are not timed and also warm up the machine.
     let count = |&client: &Client| allocations(&server, client);
@@ -100,7 +100,11 @@ pub(crate) fn compare(args: &Args) -> Result<()> {
         options.shape.answers,
         server.pages.page_bytes()?,
         options.latency_ms,
-        if args.one_core { "One core" } else { "All cores" }
+        if args.one_core {
+            "Clients and server on one core"
+        } else {
+            "Clients on one core, the server on another"
+        }
     );
     Ok(())
 }

@@ -81,14 +81,26 @@ fn peak_mb() -> Result<f64> {
     Ok(kb.trim().parse::<f64>()? / 1024.0)
 }
 
-/// Restricts this process and its future children to one core.
-pub(crate) fn stay_on_one_core() -> Result<()> {
+/// One of the cores that this process may use. They are the same on a machine with one core.
+#[derive(Clone, Copy)]
+pub(crate) enum Core {
+    First,
+    Last,
+}
+
+/// Restricts a process and its future children to one core. Process 0 is this one.
+pub(crate) fn pin(process: u32, core: Core) -> Result<()> {
     let this_process = Pid::from_raw(0);
     let allowed = sched_getaffinity(this_process)?;
-    let core = (0..CpuSet::count()).find(|&core| allowed.is_set(core).unwrap_or_default());
+    let mut cores = (0..CpuSet::count()).filter(|&at| allowed.is_set(at).unwrap_or_default());
+    let core = match core {
+        Core::First => cores.next(),
+        Core::Last => cores.last(),
+    };
     let mut one = CpuSet::new();
     one.set(core.context("no core is available")?)?;
-    sched_setaffinity(this_process, &one).context("cannot restrict the process to one core")
+    let process = Pid::from_raw(process.try_into()?);
+    sched_setaffinity(process, &one).context("cannot restrict a process to one core")
 }
 
 /// Raises the limit of open files. A thousand streams need a thousand sockets on each side.
