@@ -10,7 +10,10 @@ use serde::{Deserialize, Serialize};
 /// Rows per page: the maximum of WeCom.
 pub(crate) const PAGE: u32 = 50;
 
-/// The number of different pages, which the list repeats. They do not fit into a CPU cache.
+/// The id of the first row. All ids have eight digits.
+const FIRST_ID: u32 = 10_000_000;
+
+/// The number of different pages, which the list repeats with other ids. They do not fit into a CPU cache.
 const PAGES: usize = 64;
 /// Limits the number of pages if they are large, so that the server does not need a gigabyte.
 const BYTES_OF_PAGES: usize = 32 << 20;
@@ -41,7 +44,7 @@ pub(crate) struct Page {
     pub(crate) enroll_list: Vec<Row>,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct Row {
     pub(crate) enroll_id: String,
     pub(crate) enroll_time: String,
@@ -57,7 +60,7 @@ pub(crate) struct Row {
     pub(crate) answer_list: Vec<Answer>,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 #[expect(clippy::struct_field_names, reason = "the names of the API")]
 pub(crate) struct Answer {
     pub(crate) answer_content: Vec<String>,
@@ -68,7 +71,7 @@ pub(crate) struct Answer {
     pub(crate) special_type: u32,
 }
 
-/// The different pages that the server sends. A list repeats them.
+/// The different pages that the server sends. A list repeats them with other ids.
 pub(crate) struct ServedPages {
     pages: Vec<Vec<Row>>,
 }
@@ -78,31 +81,59 @@ impl ServedPages {
     pub(crate) fn new(shape: Shape) -> Self {
         let mut rng = Rng::with_seed(20_230_323);
         let mut pages = Vec::new();
-        let (mut id, mut bytes) = (1_386_442, 0);
+        let mut bytes = 0;
         while pages.len() < 4 || pages.len() < PAGES && bytes < BYTES_OF_PAGES {
-            let page: Vec<_> = (id..id + PAGE).map(|id| row(&mut rng, id, shape)).collect();
-            id += PAGE;
+            let page: Vec<_> =
+                (FIRST_ID..).take(PAGE as usize).map(|id| row(&mut rng, id, shape)).collect();
             bytes += page.iter().map(Row::content_bytes).sum::<usize>();
             pages.push(page);
         }
         Self { pages }
     }
 
-    /// Serializes each page, from its rows to the end of the response.
-    pub(crate) fn tails(&self) -> Result<Vec<Bytes>> {
-        let tail = |rows| Ok(Bytes::from(serde_json::to_string(rows)? + "}"));
-        self.pages.iter().map(tail).collect()
+    /// Serializes each page.
+    pub(crate) fn tails(&self) -> Result<Vec<Tail>> {
+        self.pages.iter().map(|rows| Tail::new(rows)).collect()
     }
 
     /// Returns the average bytes of a page, without its head.
     pub(crate) fn page_bytes(&self) -> Result<u32> {
         let tails = self.tails()?;
-        Ok(u32::try_from(tails.iter().map(Bytes::len).sum::<usize>() / tails.len())?)
+        Ok(u32::try_from(tails.iter().map(|tail| tail.json.len()).sum::<usize>() / tails.len())?)
     }
 
     /// Returns the rows of a list of this length.
-    pub(crate) fn rows(&self, rows: u32) -> impl Iterator<Item = &Row> {
-        self.pages.iter().cycle().take((rows / PAGE) as usize).flatten()
+    pub(crate) fn rows(&self, rows: u32) -> impl Iterator<Item = Row> {
+        let repeated = self.pages.iter().cycle().flatten().zip(FIRST_ID..);
+        repeated
+            .take(rows as usize)
+            .map(|(row, id)| Row { enroll_id: id.to_string(), ..row.clone() })
+    }
+}
+
+/// The end of a response, from its rows on.
+pub(crate) struct Tail {
+    json: Vec<u8>,
+    /// Where the ids of the rows are.
+    ids: Vec<usize>,
+}
+
+impl Tail {
+    fn new(rows: &[Row]) -> Result<Self> {
+        let json = serde_json::to_string(rows)? + "}";
+        let key = r#""enroll_id":""#;
+        let ids = json.match_indices(key).map(|(at, _)| at + key.len()).collect();
+        Ok(Self { json: json.into(), ids })
+    }
+
+    /// Returns the end of the response for this page of the list, counted from 0.
+    pub(crate) fn of_page(&self, number: u32) -> Bytes {
+        let mut json = self.json.clone();
+        for (&at, id) in self.ids.iter().zip(FIRST_ID + number * PAGE..) {
+            let id = id.to_string();
+            json[at..at + id.len()].copy_from_slice(id.as_bytes());
+        }
+        json.into()
     }
 }
 

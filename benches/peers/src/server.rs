@@ -24,7 +24,7 @@ use tokio::{
 
 use crate::{
     measure::raise_descriptors,
-    rows::{PAGE, ServedPages, Shape},
+    rows::{PAGE, ServedPages, Shape, Tail},
 };
 
 /// The options of the server.
@@ -96,7 +96,7 @@ async fn connection(stream: TcpStream, pages: Arc<Pages>) {
 }
 
 struct Pages {
-    tails: Vec<Bytes>,
+    tails: Vec<Tail>,
     latency: u64,
 }
 
@@ -107,7 +107,7 @@ struct ListRequest {
     limit: u32,
 }
 
-/// The head of the response, then the page, which all responses share.
+/// The head of the response, then its rows.
 type Body = Full<Chain<Bytes, Bytes>>;
 
 async fn answer(pages: &Pages, request: Request<Incoming>) -> Result<Response<Body>> {
@@ -122,7 +122,7 @@ async fn answer(pages: &Pages, request: Request<Incoming>) -> Result<Response<Bo
                 r#"{{"errcode":0,"errmsg":"ok","has_more":{},"next_cursor":"{cursor}","enroll_list":"#,
                 !last
             );
-            (head, pages.tails[number as usize % pages.tails.len()].clone())
+            (head, pages.tails[number as usize % pages.tails.len()].of_page(number))
         }
         None => (r#"{"errcode":40058,"errmsg":"unknown list"}"#.to_owned(), Bytes::new()),
     };

@@ -127,6 +127,6 @@ impl<S: Sum> Tally<S> {
 /// Returns the checksum of a list of this length.
 pub(crate) fn expected<S: Sum>(pages: &ServedPages, rows: u32) -> u64 {
     let mut tally = Tally::<S>::default();
-    pages.rows(rows).for_each(|row| tally.add(row));
+    pages.rows(rows).for_each(|row| tally.add(&row));
     tally.checksum()
 }
