@@ -4,7 +4,8 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// An argument, or the context of the call, was refused. Nothing was sent for it.
+    /// An argument is invalid, or the call is not possible here (for example a blocking iterator inside a runtime).
+    /// Nothing was sent.
     InvalidArgument,
     /// No complete response was received: connecting, sending or reading failed, the attempt timed out, or
     /// the body exceeded the size cap.
@@ -31,19 +32,16 @@ pub enum ErrorKind {
 /// Which part of a connection failed. Determined by the type of the cause, never by its text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ConnectionFailure {
-    /// The host name could not be resolved.
     Resolve,
     /// The host could not be reached, or refused the connection.
     Connect,
     /// The process or the system has too many open files and connections.
     OpenFiles,
-    /// The TLS handshake failed.
     Tls,
-    /// The server's certificate is not trusted.
     Certificate,
     /// The proxy could not be reached, or refused to connect.
     Proxy,
-    /// The proxy requires a user name and password, or other ones.
+    /// The proxy requires credentials, or refused those that were sent.
     ProxyCredentials,
     /// The time for the attempt, or for connecting, was exceeded.
     Timeout,

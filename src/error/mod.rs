@@ -1,8 +1,7 @@
 //! [`Error`]: what failed, and what to do about it.
 //!
-//! One opaque type, so that a new cause is not a breaking change. [`Error::kind`] returns the kind of the
-//! failure; the predicates help to decide what to do. `errcode.rs` contains the table of WeCom's errcodes,
-//! and `hint.rs` the hints for all other errors.
+//! One opaque type, so that a new cause is not a breaking change. `errcode.rs` contains the table of WeCom's
+//! errcodes, and `hint.rs` the hints for all other errors.
 
 mod errcode;
 mod hint;
@@ -21,8 +20,6 @@ pub use malformed_row::MalformedRow;
 
 /// The `Result` of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
-
-type Source = Arc<dyn StdError + Send + Sync>;
 
 /// The error of this crate: what failed, where, and what to do about it.
 ///
@@ -56,15 +53,14 @@ pub struct Error(Arc<Inner>);
 struct Inner {
     kind: ErrorKind,
     text: Cow<'static, str>,
-    source: Option<Source>,
+    source: Option<Arc<dyn StdError + Send + Sync>>,
     transient: bool,
     connection: Option<ConnectionFailure>,
     errcode: Option<i64>,
     status: Option<u16>,
     attempts: u32,
     retry_after: Option<Duration>,
-    row: Option<MalformedRow>,
-    /// The checkpoint. Its type belongs to `stream`, which this module must not import.
+    /// The malformed row, or a checkpoint, whose type belongs to `stream`, which this module must not import.
     attachment: Option<Arc<dyn Any + Send + Sync>>,
 }
 
@@ -80,7 +76,6 @@ impl Error {
             status: None,
             attempts: 0,
             retry_after: None,
-            row: None,
             attachment: None,
         }))
     }
@@ -155,9 +150,8 @@ impl Error {
     }
 
     pub(crate) fn http_status(status: u16) -> Self {
-        let transient = is_transient_status(status);
         Self::new(ErrorKind::Status, format!("the server responded with HTTP status {status}"))
-            .with(|e| (e.status, e.transient) = (Some(status), transient))
+            .with_status(status)
     }
 
     pub(crate) fn decode(text: impl Into<Cow<'static, str>>) -> Self {
@@ -200,7 +194,7 @@ impl Error {
         let field = row.field;
         let at = if field.is_empty() { String::new() } else { format!(" (at `{field}`)") };
         let text = format!("row {} of page {} is malformed{at}", row.row, row.page);
-        Self::new(ErrorKind::Row, text).with(|e| e.row = Some(row))
+        Self::new(ErrorKind::Row, text).with_attachment(row)
     }
 
     pub(crate) fn with_attempts(self, attempts: u32) -> Self {
@@ -225,7 +219,7 @@ impl Error {
         self.0.attachment.as_ref()?.downcast_ref()
     }
 
-    /// Starts the text with what the error is about.
+    /// Prefixes the message with its subject.
     pub(crate) fn about(self, subject: &str) -> Self {
         self.with(|e| e.text = format!("{subject}: {}", e.text).into())
     }
@@ -252,8 +246,8 @@ impl Error {
     }
 
     /// Returns whether the same call may succeed later: connection failures, timeouts, truncated bodies, HTTP
-    /// status 408, 429 and 5xx, errcode -1, 45033 and 45009, and an unreachable Redis. An untrusted certificate
-    /// and a proxy that refuses to connect, unless with one of these statuses, are permanent.
+    /// status 408, 429 and 5xx, errcode -1, 45033 and 45009, and an unreachable Redis. An untrusted certificate is
+    /// permanent. So is a proxy's refusal to connect, except with one of these statuses.
     ///
     /// Unless the token source failed or the server asked for too long a wait, the call was already retried
     /// as the retry policy allows.
@@ -266,10 +260,15 @@ impl Error {
         self.class() == Some(Class::Throttled) || self.0.status == Some(429)
     }
 
-    /// Returns whether the credentials or permissions are wrong. A retry does not help; a person must correct
-    /// them.
+    /// Returns whether the credentials or permissions are wrong. A retry does not help; a person must correct them.
     pub fn is_auth(&self) -> bool {
         matches!(self.class(), Some(Class::Auth | Class::Token))
+    }
+
+    /// Returns whether WeCom refused the cursor because it is no longer valid: errcode 50100 or 701105. The list
+    /// must then be read from its start, so [`Error::resume_from`] returns `None`.
+    pub fn is_cursor_expired(&self) -> bool {
+        self.class() == Some(Class::Cursor)
     }
 
     /// Returns whether the time for an attempt, or for connecting, was exceeded.
@@ -324,7 +323,7 @@ impl Error {
         self.0.errcode.and_then(lookup).map(|entry| entry.class)
     }
 
-    /// Returns WeCom's errcode, if the response has one. Unknown codes are kept.
+    /// Returns WeCom's errcode, including undocumented ones, if the response has one.
     pub fn errcode(&self) -> Option<i64> {
         self.0.errcode
     }
@@ -350,7 +349,7 @@ impl Error {
 
     /// Returns the malformed row of an error of kind [`ErrorKind::Row`].
     pub fn malformed_row(&self) -> Option<&MalformedRow> {
-        self.0.row.as_ref()
+        self.attachment()
     }
 
     /// Returns what a person can do about this error: one sentence in English, without a full stop. Returns

@@ -54,8 +54,12 @@ async fn errcode_class_decides_the_predicates() {
             _ => panic!("{code} has the class {class}"),
         };
         assert_eq!((actual, resumes), expected, "{code}, {class}");
+        assert_eq!(error.is_cursor_expired(), class == "Cursor", "{code}");
         let (hint, hint_zh) = (error.hint().unwrap(), error.hint_zh().unwrap());
         assert!(!hint.contains(is_chinese) && hint_zh.contains(is_chinese), "{code}");
+        assert!(hint.contains("; ") && !hint.ends_with('.'), "cause; what to do: {hint}");
+        assert!(hint_zh.contains('请') && !hint_zh.contains('\n'), "{hint_zh}");
+        assert!(!hint_zh.ends_with('。'), "no full stop: {hint_zh}");
         assert_eq!(error.hint() == unknown.hint(), class == "Unknown", "{code}: {hint}");
         assert_eq!(error.hint_zh() == unknown.hint_zh(), class == "Unknown", "{code}: {hint_zh}");
     }
