@@ -1,9 +1,12 @@
 //! Statistics of one stream, or of all streams of a client, for progress bars and metrics.
 
 use std::{
-    collections::{BTreeMap, btree_map::Entry},
+    collections::BTreeSet,
     fmt, iter,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -19,8 +22,7 @@ use tokio::time::Instant;
 pub struct Stats {
     /// Pages yielded. Pages that were read ahead are not included.
     pub pages: u64,
-    /// Rows yielded, including malformed ones. Rows that were yielded before the stream was resumed are not
-    /// included.
+    /// Rows yielded, including malformed ones. Rows that were yielded before the stream was resumed are not included.
     pub rows: u64,
     /// Requests of all calls except `gettoken`, including repetitions with a refreshed access token. This is
     /// what counts against the quotas.
@@ -29,8 +31,7 @@ pub struct Stats {
     /// count as a retry. The retries of `gettoken` are included in the statistics of the client only, because
     /// its streams share the token.
     pub retries: u64,
-    /// Refused access tokens after which the request was repeated. Several streams may have shared one
-    /// refresh.
+    /// Refused access tokens after which the request was repeated. Several streams may have shared one refresh.
     pub token_refreshes: u64,
     /// Time spent waiting for quota.
     pub quota_wait: Duration,
@@ -41,8 +42,7 @@ pub struct Stats {
     pub response_wait: Duration,
     /// Time spent in backoff between attempts.
     pub backoff_wait: Duration,
-    /// Time spent in waits that the server asked for, including the default wait after errcode
-    /// 45009.
+    /// Time spent in waits that the server asked for, including the default wait after errcode 45009.
     pub retry_after_wait: Duration,
     /// The current wait. If several streams are waiting, the most severe one.
     pub current_wait: Option<CurrentWait>,
@@ -120,89 +120,45 @@ struct Shared {
 }
 
 /// The counters are under one lock, so that they are consistent.
+#[derive(Default)]
 struct Counters {
     /// Everything except the waits in progress.
     finished: Stats,
-    waits: BTreeMap<WaitReason, Waits>,
-    created: Instant,
+    waits: BTreeSet<Wait>,
 }
 
-impl Default for Counters {
-    fn default() -> Self {
-        let (finished, waits) = (Stats::default(), BTreeMap::new());
-        Self { finished, waits, created: Instant::now() }
-    }
-}
-
-/// The waits in progress for one reason. Thousands of streams may wait at the same time, so a wait is added and
-/// removed without a search through the others.
-#[derive(Default)]
-struct Waits {
-    count: u32,
-    /// The sum of the start times, as times since `Counters::created`.
-    started: Duration,
-    /// The details of the waits, the longest wait last, and how many waits have the same.
-    details: BTreeMap<Details, u32>,
-}
-
-/// What is reported about a wait.
+/// A wait in progress. The most severe and longest one is the last in this order.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Details {
+struct Wait {
+    reason: WaitReason,
     until: Option<Instant>,
+    since: Instant,
     attempt: u32,
     max_attempts: u32,
+    /// Distinguishes waits that are otherwise equal.
+    number: u64,
 }
 
 /// Ends the wait when dropped, so that a canceled wait ends too.
 pub(super) struct WaitGuard<'a> {
     handle: &'a StatsHandle,
-    reason: WaitReason,
-    since: Instant,
-    details: Details,
-}
-
-impl Counters {
-    fn current_wait(&self, now: Instant) -> Option<CurrentWait> {
-        let longest = |(&reason, waits): (&WaitReason, &Waits)| {
-            let (&Details { until, attempt, max_attempts }, _) = waits.details.last_key_value()?;
-            let remaining = until.map(|until| until - now);
-            Some(CurrentWait { reason, remaining, attempt, max_attempts })
-        };
-        self.waits.iter().rev().find_map(longest)
-    }
-
-    fn add_wait(&mut self, reason: WaitReason, since: Instant, details: Details) {
-        let waits = self.waits.entry(reason).or_default();
-        waits.count += 1;
-        waits.started += since - self.created;
-        *waits.details.entry(details).or_default() += 1;
-    }
-
-    fn remove_wait(&mut self, reason: WaitReason, since: Instant, details: Details) {
-        let Some(waits) = self.waits.get_mut(&reason) else { return };
-        waits.count -= 1;
-        waits.started -= since - self.created;
-        if let Entry::Occupied(mut same) = waits.details.entry(details) {
-            *same.get_mut() -= 1;
-            if *same.get() == 0 {
-                same.remove();
-            }
-        }
-    }
+    wait: Wait,
 }
 
 impl StatsHandle {
     /// Returns the current statistics.
     pub fn stats(&self) -> Stats {
-        let now = Instant::now();
         let counters = self.counters();
-        let mut stats = counters.finished;
-        for (&reason, waits) in &counters.waits {
-            let elapsed = (now - counters.created).saturating_mul(waits.count);
-            // Another thread may have started a wait after `now` was read.
-            *stats.time_in(reason) += elapsed.saturating_sub(waits.started);
+        let (mut stats, now) = (counters.finished, Instant::now());
+        for wait in &counters.waits {
+            *stats.time_in(wait.reason) += now - wait.since;
         }
-        stats.current_wait = counters.current_wait(now);
+        stats.current_wait = counters.waits.last().map(|wait| CurrentWait {
+            reason: wait.reason,
+            remaining: wait.until.map(|until| until - now),
+            attempt: wait.attempt,
+            max_attempts: wait.max_attempts,
+        });
         stats
     }
 
@@ -232,9 +188,14 @@ impl StatsHandle {
         until: Option<Instant>,
         (attempt, max_attempts): (u32, u32),
     ) -> WaitGuard<'_> {
-        let (since, details) = (Instant::now(), Details { until, attempt, max_attempts });
-        self.each(|counters| counters.add_wait(reason, since, details));
-        WaitGuard { handle: self, reason, since, details }
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+
+        let (since, number) = (Instant::now(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let wait = Wait { reason, until, since, attempt, max_attempts, number };
+        self.each(|counters| {
+            counters.waits.insert(wait);
+        });
+        WaitGuard { handle: self, wait }
     }
 
     /// Changes the counters of the stream and of its client.
@@ -251,10 +212,10 @@ impl StatsHandle {
 
 impl Drop for WaitGuard<'_> {
     fn drop(&mut self) {
-        let time = self.since.elapsed();
+        let time = self.wait.since.elapsed();
         self.handle.each(|counters| {
-            *counters.finished.time_in(self.reason) += time;
-            counters.remove_wait(self.reason, self.since, self.details);
+            *counters.finished.time_in(self.wait.reason) += time;
+            counters.waits.remove(&self.wait);
         });
     }
 }
