@@ -1,11 +1,6 @@
 //! [`ClientBuilder`]: the settings of a client, and their validation.
 
-use std::{
-    fmt,
-    net::{Ipv4Addr, Ipv6Addr},
-    sync::Arc,
-    time::Duration,
-};
+use std::{fmt, sync::Arc, time::Duration};
 
 use url::{Host, Url};
 use zeroize::Zeroizing;
@@ -20,12 +15,12 @@ use crate::{
         limiter::{Limiter, LocalLimiter},
         token::{FixedToken, TokenCache},
     },
-    client::{Client, Limiters},
+    client::Client,
     error::{Error, Result},
     wire::text_problem,
 };
 
-/// WeCom's base URL (document 98876).
+/// WeCom's base URL (doc 98876).
 const BASE_URL: &str = "https://qyapi.weixin.qq.com";
 
 /// The largest value of [`ClientBuilder::max_body`].
@@ -105,7 +100,7 @@ impl ClientBuilder {
         Self { credentials: Some(Credentials::CorpSecret { corp_id, secret }), ..self }
     }
 
-    /// Sets a fixed access token, which expires after at most two hours (WeCom document 91039).
+    /// Sets a fixed access token, which expires after at most two hours (WeCom doc 91039).
     pub fn access_token(self, token: impl Into<String>) -> Self {
         let token = AccessToken::new(token);
         Self { credentials: Some(Credentials::AccessToken(token)), ..self }
@@ -117,9 +112,9 @@ impl ClientBuilder {
     }
 
     /// Sets the rate limits, all of which apply. Default: 10,000 calls per minute and 150,000 per hour, which
-    /// are WeCom's limits per organization and API (document 90454). The lists of webinars and meetings count
-    /// together. The calls that set statuses have the same limits, but count separately, and so do those for
-    /// enrollment settings. `gettoken` is limited to 1,000 calls per hour.
+    /// are WeCom's limits per organization and API (doc 90454). The lists of webinars and meetings count
+    /// together. The calls that set statuses and those for enrollment settings have the same limits, but are
+    /// counted separately. `gettoken` is limited to 1,000 calls per hour.
     pub fn quotas(self, quotas: impl IntoIterator<Item = Quota>) -> Self {
         Self { quotas: quotas.into_iter().collect(), ..self }
     }
@@ -137,7 +132,7 @@ impl ClientBuilder {
 
     /// Sets how long all calls of an API wait after errcode 45009 or HTTP status 429, if the response
     /// has no `Retry-After` header. Default: 60 seconds, which is how long WeCom blocks calls that exceed the
-    /// limit per minute. The block lasts as long as the window of the exceeded limit (document 90454).
+    /// limit per minute. The block lasts as long as the window of the exceeded limit (doc 90454).
     pub fn retry_after(self, retry_after: Duration) -> Self {
         Self { retry_after, ..self }
     }
@@ -199,11 +194,11 @@ impl ClientBuilder {
             None => Arc::new(HttpTransport::for_destination(Some(&base_url))?),
         };
         #[cfg(feature = "redis")]
-        let redis = match (self.redis, &self.credentials) {
-            (Some(redis), Some(Credentials::CorpSecret { corp_id, .. })) => {
-                Some(redis.with_default_company(corp_id))
+        let redis = match &self.credentials {
+            Some(Credentials::CorpSecret { corp_id, .. }) => {
+                self.redis.map(|redis| redis.with_default_company(corp_id))
             }
-            (redis, _) => redis,
+            _ => self.redis,
         };
         #[cfg(feature = "redis")]
         if let Some(redis) = &redis {
@@ -218,11 +213,8 @@ impl ClientBuilder {
         };
         #[cfg(not(feature = "redis"))]
         let limiter = |_| -> Arc<dyn Limiter> { Arc::new(LocalLimiter::new(&self.quotas)) };
-        let limiters = Limiters {
-            approve: limiter("enroll/approve"),
-            get_config: limiter("enroll/get_config"),
-        };
-        let limiter = limiter("enroll/list");
+        let [limiter, approve, get_config] =
+            ["enroll/list", "enroll/approve", "enroll/get_config"].map(limiter);
         let api = Api {
             base_url: Arc::new(BaseUrl::new(&base_url)?),
             transport,
@@ -231,21 +223,22 @@ impl ClientBuilder {
             retry: self.retry,
             retry_after: self.retry_after,
             attempt_timeout: self.attempt_timeout,
-            token_timeout: match &self.credentials {
-                Some(Credentials::Source(_)) => self.attempt_timeout,
-                _ => Duration::MAX,
-            },
+            token_timeout: Duration::MAX,
             max_body: self.max_body,
             stats: StatsHandle::default(),
         };
-        let tokens: Arc<dyn TokenSource> = match self.credentials {
-            Some(Credentials::Source(source)) => source,
-            Some(Credentials::AccessToken(token)) => Arc::new(FixedToken(token)),
+        let list = match self.credentials {
+            Some(Credentials::Source(tokens)) => {
+                Api { tokens: Some(tokens), token_timeout: self.attempt_timeout, ..api }
+            }
+            Some(Credentials::AccessToken(token)) => {
+                Api { tokens: Some(Arc::new(FixedToken(token))), ..api }
+            }
             Some(Credentials::CorpSecret { corp_id, secret }) => {
                 // WeCom limits `gettoken` per IP, not per organization.
                 let limiter = Arc::new(LocalLimiter::new(&[Quota::GETTOKEN]));
-                let api = Api { limiter, stats: api.stats.for_tokens(), ..api.clone() };
-                let app = App { api, corp_id, secret };
+                let gettoken = Api { limiter, stats: api.stats.for_tokens(), ..api.clone() };
+                let app = App { api: gettoken, corp_id, secret };
                 #[cfg(feature = "redis")]
                 let tokens = match redis {
                     Some(redis) => TokenCache::new(SharedApp::new(app, redis)),
@@ -253,7 +246,7 @@ impl ClientBuilder {
                 };
                 #[cfg(not(feature = "redis"))]
                 let tokens = TokenCache::new(app);
-                Arc::new(tokens)
+                Api { tokens: Some(Arc::new(tokens)), ..api }
             }
             None => {
                 return Err(Error::invalid_argument(
@@ -261,7 +254,9 @@ impl ClientBuilder {
                 ));
             }
         };
-        Ok(Client::new_with(Api { tokens: Some(tokens), ..api }, limiters))
+        let approve = Api { limiter: approve, ..list.clone() };
+        let get_config = Api { limiter: get_config, ..list.clone() };
+        Ok(Client { list, approve, get_config })
     }
 
     fn validate(&self) -> Result<()> {
@@ -313,8 +308,8 @@ fn validate_text(name: &str, text: &str) -> Result<()> {
     }
 }
 
-/// Secrets are sent in the URL's query, so the connection must be encrypted or local. Error messages do not
-/// repeat the URL, because it may contain a password.
+/// Parses the base URL. Secrets are sent in its query, so the connection must be encrypted or local. Error
+/// messages do not repeat the URL, because it may contain a password.
 fn parse_base_url(text: &str) -> Result<Url> {
     let url =
         Url::parse(text).map_err(|e| Error::invalid_argument(format!("invalid base URL: {e}")))?;
@@ -333,8 +328,8 @@ fn parse_base_url(text: &str) -> Result<Url> {
 fn is_loopback(url: &Url) -> bool {
     match url.host() {
         Some(Host::Domain(name)) => name == "localhost",
-        Some(Host::Ipv4(address)) => Ipv4Addr::is_loopback(&address),
-        Some(Host::Ipv6(address)) => Ipv6Addr::is_loopback(&address),
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
         None => false,
     }
 }

@@ -1,12 +1,12 @@
 //! [`Client`]: creates the streams of rows and pages. `builder.rs` creates the client.
 
-use std::{fmt, sync::Arc};
+use std::fmt;
 
-use tracing::{Instrument, field::Empty, warn_span};
+use tracing::{field::Empty, warn_span};
 
 use crate::{
-    call::{Api, ApiRequest, Stats, limiter::Limiter},
-    error::{Error, Result},
+    call::{Api, ApiRequest, Stats, recorded},
+    error::Result,
     stream::{Checkpoint, EnrollStream, PageStream, StatusUpdates},
     wire::{self, EnrollSettings, EnrollStatus, Query},
 };
@@ -19,10 +19,9 @@ use crate::{
 ///
 /// # Many streams at once
 ///
-/// Every request in flight needs a connection, and clones do not limit their number: a thousand streams that
-/// are polled at the same time open a thousand connections or more, which exceeds the usual limit of 1,024 open
-/// files. Limit the number of streams instead, for example with
-/// [`flatten_unordered`](futures::StreamExt::flatten_unordered):
+/// Every request in flight needs a connection, and clones do not limit their number: a thousand streams that are
+/// polled at the same time open a thousand connections or more, which exceeds the usual limit of 1,024 open files.
+/// Limit the number of streams instead, for example with [`flatten_unordered`](futures::StreamExt::flatten_unordered):
 ///
 /// ```
 /// use futures::{Stream, StreamExt, stream};
@@ -71,27 +70,17 @@ use crate::{
 /// cursors and rows never are.
 #[derive(Clone)]
 pub struct Client {
-    /// For lists.
-    api: Api,
-    limiters: Limiters,
-}
-
-/// The limiters of the other APIs. WeCom counts the calls of each API separately.
-#[derive(Clone)]
-pub(crate) struct Limiters {
-    pub(crate) approve: Arc<dyn Limiter>,
-    pub(crate) get_config: Arc<dyn Limiter>,
+    // WeCom counts the calls of each API separately, so each has its own limiter.
+    pub(crate) list: Api,
+    pub(crate) approve: Api,
+    pub(crate) get_config: Api,
 }
 
 impl Client {
-    pub(crate) fn new_with(api: Api, limiters: Limiters) -> Self {
-        Self { api, limiters }
-    }
-
     /// Returns a stream of the rows of `query`. Nothing is sent before the first poll. For many meetings, see
     /// [above](Self#many-streams-at-once).
     pub fn enrolls(&self, query: Query) -> EnrollStream {
-        EnrollStream::new(self.api.clone(), Checkpoint::start(query))
+        EnrollStream::new(self.list.clone(), Checkpoint::start(query))
     }
 
     /// Returns a stream of the rows of `query` after `checkpoint`, which may be from another stream, process
@@ -99,16 +88,15 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// Returns [`ErrorKind::Checkpoint`](crate::ErrorKind::Checkpoint) if the checkpoint belongs to another
-    /// query.
+    /// Returns [`ErrorKind::Checkpoint`](crate::ErrorKind::Checkpoint) if the checkpoint belongs to another query.
     pub fn resume(&self, query: &Query, checkpoint: Checkpoint) -> Result<EnrollStream> {
         checkpoint.check_query(query)?;
-        Ok(EnrollStream::new(self.api.clone(), checkpoint))
+        Ok(EnrollStream::new(self.list.clone(), checkpoint))
     }
 
     /// Returns a stream of the pages of `query`. Nothing is sent before the first poll.
     pub fn pages(&self, query: Query) -> PageStream {
-        PageStream::new(self.api.clone(), Checkpoint::start(query))
+        PageStream::new(self.list.clone(), Checkpoint::start(query))
     }
 
     /// Returns a stream of the pages of `query` after `checkpoint`. If only some rows of a page were yielded
@@ -116,16 +104,14 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// Returns [`ErrorKind::Checkpoint`](crate::ErrorKind::Checkpoint) if the checkpoint belongs to another
-    /// query.
+    /// Returns [`ErrorKind::Checkpoint`](crate::ErrorKind::Checkpoint) if the checkpoint belongs to another query.
     pub fn resume_pages(&self, query: &Query, checkpoint: Checkpoint) -> Result<PageStream> {
         checkpoint.check_query(query)?;
-        Ok(PageStream::new(self.api.clone(), checkpoint))
+        Ok(PageStream::new(self.list.clone(), checkpoint))
     }
 
-    /// Sets the status of the enrollments with these ids in a webinar or meeting: approves or rejects them, or
-    /// makes them pending again (WeCom documents 98877 and 98807). The status filter and the page size of
-    /// `query` have no effect.
+    /// Sets the status of the enrollments with these ids in a webinar or meeting: approves or rejects them, or makes
+    /// them pending again (WeCom docs 98877, 98807). The status filter and the page size of `query` have no effect.
     ///
     /// Returns a stream of the batches that WeCom has confirmed. Nothing is sent before the first poll. Each id is
     /// sent once, even if it is passed several times. Without ids, the stream ends without a call.
@@ -142,12 +128,11 @@ impl Client {
         status: EnrollStatus,
         ids: impl IntoIterator<Item: Into<String>>,
     ) -> StatusUpdates {
-        let limiter = Arc::clone(&self.limiters.approve);
-        StatusUpdates::new(Api { limiter, ..self.api.clone() }, query, status, ids)
+        StatusUpdates::new(self.approve.clone(), query, status, ids)
     }
 
     /// Fetches the enrollment settings of a webinar or meeting: whether an organizer approves enrollments, and the
-    /// questions (WeCom documents 98874 and 98800). The status filter and the page size of `query` have no effect.
+    /// questions (WeCom docs 98874, 98800). The status filter and the page size of `query` have no effect.
     ///
     /// # Errors
     ///
@@ -160,14 +145,8 @@ impl Client {
     /// Dropping the future cancels the request.
     pub async fn enroll_settings(&self, query: Query) -> Result<EnrollSettings> {
         query.validate()?;
-        let limiter = Arc::clone(&self.limiters.get_config);
-        let api = Api { limiter, ..self.api.clone() };
-        let request = ApiRequest {
-            path: query.config_path(),
-            parameters: &[],
-            body: Some(wire::encode_settings(&query)?),
-            secret: "",
-        };
+        let (path, body) = (query.config_path(), Some(wire::encode_settings(&query)));
+        let request = ApiRequest { path, parameters: &[], body, secret: "" };
         let span = warn_span!(
             "enroll_settings",
             meeting = query.meeting_id(),
@@ -175,25 +154,20 @@ impl Client {
             outcome = Empty,
             errcode = Empty
         );
-        let settings = api.call(&request, wire::decode_settings).instrument(span.clone()).await;
-        let error = settings.as_ref().err();
-        span.record("outcome", if error.is_some() { "error" } else { "ok" });
-        span.record("errcode", error.and_then(Error::errcode));
-        settings
+        recorded(&span, self.get_config.call(&request, wire::decode_settings, |_| {})).await
     }
 
     /// Returns the current statistics of all streams and calls of this client and its clones: the sums of their
-    /// statistics, and the retries of `gettoken`. The rows of a page are counted when a stream starts to yield
-    /// them.
+    /// statistics, and the retries of `gettoken`. The rows of a page are counted when a stream starts to yield them.
     pub fn stats(&self) -> Stats {
-        self.api.stats.stats()
+        self.list.stats.stats()
     }
 }
 
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Client")
-            .field("base_url", &self.api.base_url.text())
+            .field("base_url", &self.list.base_url.text())
             .finish_non_exhaustive()
     }
 }

@@ -1,9 +1,8 @@
 //! One attempt: wait for a permit, get a token, send, and decode the response.
 //!
-//! The token is read again after each wait for a permit, so that a token that expired during the wait is not
-//! sent.
+//! The token is read again after each wait for a permit, so that a token that expired during the wait is not sent.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{fmt, future::Future, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures::FutureExt;
@@ -53,7 +52,6 @@ pub(crate) struct ApiRequest<'a> {
     pub(crate) secret: &'a str,
 }
 
-/// A failed attempt.
 pub(super) struct Failure {
     pub(super) error: Error,
     /// The access token that was sent.
@@ -75,7 +73,7 @@ impl Api {
             Err(error) if error.kind() == ErrorKind::Redis && error.is_transient() => {
                 return Ok(Err(Failure { error, token: None, sent_at: Instant::now() }));
             }
-            // So does a token source that took too long. Its time counts as that of the attempt.
+            // A token source that took too long also does. Its time counts as that of the attempt.
             Err(error) if error.is_token_timeout() => {
                 let now = Instant::now();
                 let sent_at = now.checked_sub(self.token_timeout).unwrap_or(now);
@@ -102,8 +100,7 @@ impl Api {
         }))
     }
 
-    /// Waits for a permit and for a token. If another caller took the permit while the token was fetched,
-    /// waits again.
+    /// Waits for a permit and for a token. If another caller took the permit while the token was fetched, waits again.
     async fn permit_and_token(&self, attempt: u32) -> Result<Option<AccessToken>> {
         let mut ticket = Ticket::default();
         let mut blocked = self.limiter.blocked(&mut ticket);
@@ -124,7 +121,7 @@ impl Api {
         if let Some(token) = tokens.cached() {
             return Ok(token);
         }
-        // A token that is ready at once is not recorded as a wait.
+        // A token that is ready immediately is not recorded as a wait.
         let mut token = tokens.token();
         if let Some(token) = (&mut token).now_or_never() {
             return token;
@@ -142,7 +139,7 @@ impl Api {
         self.stats.update(|stats| stats.token_refreshes += 1);
     }
 
-    /// Waits until the limiter, as far as this process knows, does not block the call.
+    /// Waits until the limiter no longer blocks the call. A shared limiter may still refuse it.
     async fn wait_until_unblocked(
         &self,
         mut blocked: Option<Blocked>,
@@ -193,5 +190,11 @@ impl Api {
             None if error.is_throttled() => error.with_retry_after(self.retry_after),
             None => error,
         })
+    }
+}
+
+impl fmt::Debug for Api {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Api").field("base_url", &self.base_url.text()).finish_non_exhaustive()
     }
 }

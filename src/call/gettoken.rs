@@ -30,26 +30,20 @@ pub(crate) struct App {
 
 impl Issuer for App {
     fn issue(&self, _refused: Option<AccessToken>) -> BoxFuture<'_, Result<Issued>> {
-        self.gettoken().boxed()
-    }
-}
-
-impl App {
-    async fn gettoken(&self) -> Result<Issued> {
-        let request = ApiRequest {
-            path: "/cgi-bin/gettoken",
-            parameters: &[("corpid", &self.corp_id), ("corpsecret", &self.secret)],
-            body: None,
-            secret: &self.secret,
-        };
-        let requested_at = Instant::now();
-        let grant = self.api.call(&request, wire::decode_token).await;
-        let grant = grant.map_err(Error::into_token_error)?;
-        let lifetime = Duration::from_secs(grant.expires_in).min(MAX_LIFETIME);
-        let stale_at = requested_at.checked_add(lifetime.saturating_sub(MARGIN.min(lifetime / 10)));
-        Ok(Issued {
-            token: AccessToken::new(grant.token),
-            stale_at: stale_at.unwrap_or(requested_at),
-        })
+        async {
+            let request = ApiRequest {
+                path: "/cgi-bin/gettoken",
+                parameters: &[("corpid", &self.corp_id), ("corpsecret", &self.secret)],
+                body: None,
+                secret: &self.secret,
+            };
+            let requested_at = Instant::now();
+            let grant = self.api.call(&request, wire::decode_token, |_| {}).await;
+            let grant = grant.map_err(Error::into_token_error)?;
+            let lifetime = Duration::from_secs(grant.expires_in).min(MAX_LIFETIME);
+            let stale_at = requested_at + lifetime.saturating_sub(MARGIN.min(lifetime / 10));
+            Ok(Issued { token: AccessToken::new(grant.token), stale_at })
+        }
+        .boxed()
     }
 }

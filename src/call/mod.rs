@@ -27,26 +27,17 @@ pub(crate) use transport::BaseUrl;
 
 use attempt::Failure;
 use tokio::time::{Instant, sleep};
-use tracing::{info, warn};
+use tracing::{Instrument, Span, info, warn};
 
 use crate::error::{Error, Result};
 
 impl Api {
-    /// Makes the call and returns what `decode` returns for the response.
+    /// Makes the call and returns what `decode` returns for the response. Passes the error of every failed attempt
+    /// to `on_failure`.
     ///
-    /// If WeCom refuses the access token, it is refreshed once. Then the request is sent again, which uses
-    /// quota, but is not counted as an attempt: a refused token does not show whether the request would
-    /// succeed.
+    /// If WeCom refuses the access token, it is refreshed once. Then the request is sent again, which uses quota, but
+    /// is not counted as an attempt: a refused token does not show whether the request would succeed.
     pub(crate) async fn call<T>(
-        &self,
-        request: &ApiRequest<'_>,
-        decode: impl Fn(&[u8]) -> Result<T> + Send + Sync,
-    ) -> Result<T> {
-        self.call_observed(request, decode, |_| {}).await
-    }
-
-    /// Makes the call like [`Api::call`], and passes the error of every failed attempt to `on_failure`.
-    pub(crate) async fn call_observed<T>(
         &self,
         request: &ApiRequest<'_>,
         decode: impl Fn(&[u8]) -> Result<T> + Send + Sync,
@@ -93,14 +84,9 @@ impl Api {
     /// Holds all calls after a rate-limit error, and returns whether it did. If the wait is longer than
     /// `max_retry_after`, holds nothing: this call fails, and other calls are still sent.
     fn hold_if_throttled(&self, error: &Error, attempt: u32) -> bool {
-        let retry_after = match error.retry_after() {
-            Some(wait)
-                if error.is_throttled() && error.is_transient() && self.retry.accepts(wait) =>
-            {
-                wait
-            }
-            _ => return false,
-        };
+        let throttled = error.is_throttled() && error.is_transient();
+        let wait = error.retry_after().filter(|&wait| throttled && self.retry.accepts(wait));
+        let Some(retry_after) = wait else { return false };
         self.limiter.hold(retry_after);
         let (errcode, delay) = (error.errcode(), retry_after.as_secs_f64());
         warn!(
@@ -110,4 +96,12 @@ impl Api {
         );
         true
     }
+}
+
+/// Makes a call in its span, which has the fields `outcome` and `errcode`.
+pub(crate) async fn recorded<T>(span: &Span, call: impl Future<Output = Result<T>>) -> Result<T> {
+    let result = call.instrument(span.clone()).await;
+    span.record("outcome", if result.is_ok() { "ok" } else { "error" });
+    span.record("errcode", result.as_ref().err().and_then(Error::errcode));
+    result
 }

@@ -83,7 +83,6 @@ pub(super) fn check_body(len: usize, max_body: usize) -> Result<()> {
 }
 
 /// The base URL, from which the URLs of all requests are built.
-#[derive(Debug)]
 pub(crate) struct BaseUrl {
     scheme: Scheme,
     authority: Authority,
@@ -124,15 +123,12 @@ impl BaseUrl {
         let mut query = Serializer::for_suffix(target, start);
         query.extend_pairs(parameters);
         query.extend_pairs(token.map(|token| ("access_token", token.expose())));
-        let target = Bytes::from(query.finish());
-        let invalid = |_| Error::invalid_argument("the request URL is too long");
-        let target = http::uri::PathAndQuery::from_maybe_shared(target).map_err(invalid)?;
-        let mut parts = http::uri::Parts::default();
-        parts.scheme = Some(self.scheme.clone());
-        parts.authority = Some(self.authority.clone());
-        parts.path_and_query = Some(target);
-        let uri = Uri::from_parts(parts)
-            .map_err(|_| Error::invalid_argument("the request URL is invalid"))?;
+        let uri = Uri::builder()
+            .scheme(self.scheme.clone())
+            .authority(self.authority.clone())
+            .path_and_query(query.finish())
+            .build()
+            .map_err(|_| Error::invalid_argument("the request URL is too long"))?;
         let mut request = Request::new(Bytes::new());
         *request.uri_mut() = uri;
         if let Some(body) = body {

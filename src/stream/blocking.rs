@@ -3,7 +3,7 @@
 //! The stream is polled on a runtime of this library, one per process with one thread. If each iterator had
 //! its own runtime, it would leave connections in the client's pool that no runtime drives.
 
-use std::{iter::FusedIterator, sync::OnceLock};
+use std::{io, iter::FusedIterator, sync::LazyLock};
 
 use futures::{Stream, StreamExt, stream::FusedStream};
 use tokio::runtime::{Builder, Handle, Runtime};
@@ -17,15 +17,12 @@ use crate::{
 
 /// The rows of a list as a blocking iterator. Returned by [`EnrollStream::into_blocking`].
 ///
-/// It behaves like [`EnrollStream`]: nothing is sent before the first `next()`. An error ends the iterator
-/// and carries the checkpoint, except for a malformed row. Dropping the iterator cancels the request in
-/// flight.
+/// It behaves like [`EnrollStream`]: nothing is sent before the first `next()`. An error ends the iterator and carries
+/// the checkpoint, except for a malformed row. Dropping the iterator cancels the request in flight.
 #[derive(Debug)]
 #[must_use = "iterators do nothing unless consumed"]
 pub struct BlockingEnrolls {
     rows: EnrollStream,
-    /// Whether the iterator ended because it could not block, or the runtime could not be created.
-    failed: bool,
 }
 
 impl EnrollStream {
@@ -43,9 +40,10 @@ impl EnrollStream {
     ///
     /// Inside a tokio runtime, including `spawn_blocking`, a `next()` that would block returns
     /// [`ErrorKind::InvalidArgument`](crate::ErrorKind::InvalidArgument) and sends nothing; poll the stream
-    /// there instead, or use a thread of `std::thread`. The same error is returned if the runtime's thread cannot be created.
+    /// there instead, or use a thread of `std::thread`. The same error is returned if the runtime's thread cannot be
+    /// created.
     pub fn into_blocking(self) -> BlockingEnrolls {
-        BlockingEnrolls { rows: self, failed: false }
+        BlockingEnrolls { rows: self }
     }
 }
 
@@ -78,21 +76,20 @@ impl Iterator for BlockingEnrolls {
         if let Some(row) = self.rows.next_row() {
             return Some(row);
         }
-        if self.failed || self.rows.is_terminated() {
+        if self.rows.is_terminated() {
             return None;
         }
         match runtime() {
             Ok(runtime) => runtime.block_on(self.rows.next()),
             Err(error) => {
-                self.failed = true;
+                self.rows.pages.ended = true;
                 Some(Err(error.with_attachment(self.checkpoint())))
             }
         }
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        let (lower, upper) = self.rows.size_hint();
-        (lower, if self.failed { Some(lower) } else { upper })
+        self.rows.size_hint()
     }
 }
 
@@ -100,7 +97,13 @@ impl FusedIterator for BlockingEnrolls {}
 
 /// Returns the runtime of all blocking iterators, if this thread may block.
 fn runtime() -> Result<&'static Runtime> {
-    static RUNTIME: OnceLock<Runtime> = OnceLock::new();
+    static RUNTIME: LazyLock<io::Result<Runtime>> = LazyLock::new(|| {
+        Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_name("wecom-enroll")
+            .enable_all()
+            .build()
+    });
 
     if Handle::try_current().is_ok() {
         return Err(Error::invalid_argument(
@@ -108,17 +111,7 @@ fn runtime() -> Result<&'static Runtime> {
              poll the stream instead, or use a thread of std::thread",
         ));
     }
-    if let Some(runtime) = RUNTIME.get() {
-        return Ok(runtime);
-    }
-    let runtime = Builder::new_multi_thread()
-        .worker_threads(1)
-        .thread_name("wecom-enroll")
-        .enable_all()
-        .build()
-        .map_err(|e| {
-            Error::invalid_argument(format!("cannot start a runtime for blocking iterators: {e}"))
-        })?;
-    // If two threads reach this line at the same time, one of the two runtimes is dropped.
-    Ok(RUNTIME.get_or_init(|| runtime))
+    RUNTIME.as_ref().map_err(|e| {
+        Error::invalid_argument(format!("cannot start a runtime for blocking iterators: {e}"))
+    })
 }

@@ -7,11 +7,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     error::{Error, Result},
-    wire::{self, Cursor, MAX_ROWS, Page, Query},
+    wire::{Cursor, MAX_ROWS, Page, Query, integer},
 };
 
 /// The version that is written. Other versions are refused.
-const VERSION: u32 = 1;
+const VERSION: u64 = 1;
 
 /// A position in a list: the query, and the position of the first row that was not yielded.
 ///
@@ -19,10 +19,10 @@ const VERSION: u32 = 1;
 /// without the names of fields. It is small. **It contains the server's cursor, so store it like a secret**
 /// (for example in a file with mode 0600).
 ///
-/// If the page has not changed, the stream resumes at exactly the next row. If a row was inserted into the
-/// page or removed from it before the position, the whole page is yielded again: no row is lost, but rows of
-/// that page that were already yielded are yielded again. WeCom does not document how long a cursor is valid.
-/// If it has expired, the resumed stream fails with errcode 50100, and [`Error::resume_from`] returns `None`.
+/// The stream resumes at exactly the next row, unless the yielded rows of its page have changed: then the whole
+/// page is yielded again. WeCom documents no snapshots: if enrollees leave the list while it is read or between two
+/// runs, WeCom itself may skip rows. WeCom does not document how long a cursor is valid. If it has expired, the
+/// resumed stream fails ([`Error::is_cursor_expired`]), and [`Error::resume_from`] returns `None`.
 ///
 /// # Errors
 ///
@@ -44,17 +44,17 @@ const VERSION: u32 = 1;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Unchecked")]
 pub struct Checkpoint {
-    #[serde(with = "wire::integer")]
-    version: u32,
-    query: Query,
-    position: Position,
+    #[serde(deserialize_with = "integer")]
+    version: u64,
+    pub(super) query: Query,
+    pub(super) position: Position,
 }
 
 /// A deserialized checkpoint that is not validated yet.
 #[derive(Deserialize)]
 struct Unchecked {
-    #[serde(with = "wire::integer")]
-    version: u32,
+    #[serde(deserialize_with = "integer")]
+    version: u64,
     query: Query,
     position: Position,
 }
@@ -71,19 +71,18 @@ pub(super) enum Position {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct PagePosition {
     /// The number of the page, starting with 1.
-    #[serde(with = "wire::integer")]
+    #[serde(deserialize_with = "integer")]
     pub(super) page: u64,
     /// The cursor that the page is requested with. Only page 1 has none.
     pub(super) cursor: Option<Cursor>,
     /// How many rows of the page were yielded.
-    #[serde(with = "wire::integer")]
-    pub(super) rows: usize,
-    /// The hash of the ids of these rows, to detect whether the page has changed. It covers all of them,
-    /// because an insertion and a removal can cancel each other out. A hash keeps personal data out of
-    /// checkpoints.
+    #[serde(deserialize_with = "integer")]
+    pub(super) rows: u64,
+    /// The hash of the ids of these rows, to detect whether the page has changed. It covers all of them, because an
+    /// insertion and a removal can cancel each other out. A hash keeps personal data out of checkpoints.
     pub(super) row_id_hash: Hash,
-    /// What a resumed stream must refuse: the rows of the page before this one, this page's rows if they are
-    /// those of an earlier page, or its `next_cursor` if that cannot be followed.
+    /// The hash that a resumed stream must refuse: of the rows of the previous page, of this page's rows if they
+    /// repeat an earlier page, or of this page's `next_cursor` if it cannot be followed.
     pub(super) refused: Option<Hash>,
 }
 
@@ -100,10 +99,6 @@ impl Checkpoint {
     /// Creates the checkpoint before the first row.
     pub(crate) fn start(query: Query) -> Self {
         Self::new(query, Position::Page(PagePosition::start_of(1, None, None)))
-    }
-
-    pub(super) fn into_parts(self) -> (Query, Position) {
-        (self.query, self.position)
     }
 
     /// Checks that this is a position in the list of `query`.
@@ -161,9 +156,8 @@ impl Error {
         self.attachment()
     }
 
-    /// Returns the checkpoint from which a later run should resume, or `None` if it should start from
-    /// scratch: it is the position before the first row, the cursor has expired, or WeCom refused the request
-    /// itself.
+    /// Returns the checkpoint from which a later run should resume, or `None` if it should start from scratch: it is
+    /// the position before the first row, the cursor has expired, or WeCom refused the request itself.
     pub fn resume_from(&self) -> Option<&Checkpoint> {
         self.checkpoint().filter(|checkpoint| !checkpoint.is_start() && !self.refuses_request())
     }
@@ -185,7 +179,7 @@ impl PagePosition {
             _ if self.page == 1 && self.refused.is_some() => {
                 "it is on page 1, but refuses rows or a cursor of an earlier page"
             }
-            _ if self.rows > MAX_ROWS => "no page has as many rows as it counts",
+            _ if self.rows > MAX_ROWS as u64 => "it counts more rows than a page can have",
             _ if self.rows == 0 && self.row_id_hash != hash([]) => {
                 "it counts no rows, but has a hash of their ids"
             }
@@ -199,8 +193,9 @@ impl PagePosition {
     /// Returns how many rows of `page`, which was fetched for this position, were already yielded. Returns 0
     /// if the page has changed.
     pub(super) fn yielded_rows(&self, page: &Page) -> usize {
-        let is_same = self.rows <= page.len() && self.row_id_hash == hash(page.row_ids(self.rows));
-        if is_same { self.rows } else { 0 }
+        let rows = usize::try_from(self.rows).unwrap_or(usize::MAX);
+        let is_same = rows <= page.len() && self.row_id_hash == hash(page.row_ids(rows));
+        if is_same { rows } else { 0 }
     }
 }
 

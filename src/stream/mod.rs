@@ -1,5 +1,5 @@
-//! Many calls as one stream: follows the cursors, keeps the position, reads ahead, or sets statuses in batches. Contains no code for HTTP,
-//! quotas or retries: each call returns a page or an error.
+//! Many calls as one stream: follows the cursors, keeps the position, reads ahead, or sets statuses in batches.
+//! Contains no code for HTTP, quotas or retries: each call returns a page or an error.
 
 #[cfg(feature = "blocking")]
 mod blocking;

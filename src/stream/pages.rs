@@ -6,9 +6,6 @@
 
 use std::{
     collections::HashSet,
-    fmt,
-    future::ready,
-    mem,
     pin::Pin,
     task::{Context, Poll, ready},
 };
@@ -16,13 +13,13 @@ use std::{
 use async_stream::try_stream;
 use futures::{
     Stream, StreamExt,
-    stream::{BoxStream, FusedStream, once, pending},
+    stream::{BoxStream, FusedStream},
 };
 use sync_wrapper::SyncWrapper;
-use tracing::{Instrument, Span, debug, field::Empty, warn_span};
+use tracing::{Span, debug, field::Empty, warn_span};
 
 use crate::{
-    call::{Api, ApiRequest, Stats, StatsHandle},
+    call::{Api, ApiRequest, Stats, StatsHandle, recorded},
     error::{Error, Result},
     stream::{
         checkpoint::{Checkpoint, Hash, PagePosition, Position, hash},
@@ -44,26 +41,27 @@ use crate::{
 ///
 /// # Panics and cancel safety
 ///
-/// The same as for [`EnrollStream`](crate::EnrollStream).
+/// See [`EnrollStream`](crate::EnrollStream).
+#[derive(Debug)]
 #[must_use = "streams do nothing unless polled"]
 pub struct PageStream {
-    /// In a `SyncWrapper`, so that `PageStream` is `Sync`.
-    pages: SyncWrapper<BoxStream<'static, Result<Fetched, Stopped>>>,
+    api: Api,
     read_ahead: usize,
-    /// The span of the whole stream, from the first poll on.
-    span: Option<Span>,
-    stats: StatsHandle,
-    query: Query,
+    /// The span of the whole stream and the cursor loop, from the first poll on.
+    running: Option<(Span, CursorLoop)>,
     /// The position after the last page that was yielded.
-    position: Position,
-    ended: bool,
+    pub(super) checkpoint: Checkpoint,
+    pub(super) ended: bool,
 }
 
+/// In a `SyncWrapper`, so that `PageStream` is `Sync`.
+type CursorLoop = SyncWrapper<BoxStream<'static, Result<Fetched, Stopped>>>;
+
 /// A page, and its position in the list.
+#[derive(Debug)]
 pub(super) struct Fetched {
     pub(super) page: Page,
-    /// Where this page was requested from: its number and cursor, and the rows that an earlier stream
-    /// yielded.
+    /// Where this page was requested from: its number and cursor, and the rows that an earlier stream yielded.
     requested: PagePosition,
     /// The position after the page, or the error to yield after it if its next cursor cannot be followed.
     next: Result<Position>,
@@ -77,9 +75,9 @@ impl Fetched {
             Ok(next) if yielded == self.page.len() => return next.clone(),
             Ok(_) => {}
             // A resumed stream has an empty `Seen`, and must refuse the cursor again.
-            Err(_) => position.refused = self.page.next_cursor().map(cursor_hash),
+            Err(_) => position.refused = self.page.next_cursor.as_ref().map(cursor_hash),
         }
-        position.rows = yielded;
+        position.rows = yielded as u64;
         position.row_id_hash = hash(self.page.row_ids(yielded));
         Position::Page(position)
     }
@@ -93,7 +91,7 @@ impl Fetched {
 /// An error that ends the cursor loop.
 struct Stopped {
     error: Error,
-    /// The position at which the list stopped, if it is not the one after the page before.
+    /// Where the stream stopped, if not directly after the previous page.
     position: Option<PagePosition>,
 }
 
@@ -103,17 +101,16 @@ impl From<Error> for Stopped {
     }
 }
 
-/// The cursor loop.
 fn pages(
     api: Api,
-    query: Query,
-    mut position: Position,
+    Checkpoint { query, mut position, .. }: Checkpoint,
 ) -> impl Stream<Item = Result<Fetched, Stopped>> + Send + 'static {
     try_stream! {
+        query.validate()?;
         let mut seen = Seen::default();
         while let Position::Page(requested) = position {
             let page = fetch(&api, &query, &requested).await?;
-            let rows = seen.check_rows(query.limit(), &requested, &page)?;
+            let rows = seen.check_rows(query.limit, &requested, &page)?;
             let next = seen.next(&requested, &page, rows);
             yield Fetched { page, requested, next: next.clone() };
             position = next?;
@@ -121,57 +118,53 @@ fn pages(
     }
 }
 
-/// Makes the call for one page.
 async fn fetch(api: &Api, query: &Query, position: &PagePosition) -> Result<Page> {
     let (number, cursor) = (position.page, position.cursor.as_ref());
     let request = ApiRequest {
-        path: query.path(),
+        path: query.list_path(),
         parameters: &[],
         body: Some(wire::encode(query, cursor)?),
         secret: cursor.map_or("", Cursor::as_str),
     };
     let span = warn_span!("call", page = number, rows = Empty, outcome = Empty, errcode = Empty);
-    let decode = |body: &[u8]| wire::decode_page(body, number);
-    let page = api.call(&request, decode).instrument(span.clone()).await;
-    match &page {
-        Ok(page) => {
-            let (rows, has_more) = (page.len(), page.has_more());
-            span.record("rows", rows).record("outcome", "ok");
-            debug!(parent: &span, page = number, rows, has_more, "page fetched");
-        }
-        Err(error) => {
-            span.record("outcome", "error").record("errcode", error.errcode());
-        }
-    }
-    page
+    let decode = |body: &[u8]| {
+        let page = wire::decode_page(body, number)?;
+        span.record("rows", page.len());
+        Ok(page)
+    };
+    let page = recorded(&span, api.call(&request, decode, |_| {})).await?;
+    let (rows, has_more) = (page.len(), page.has_more());
+    debug!(parent: &span, page = number, rows, has_more, "page fetched");
+    Ok(page)
 }
 
-/// The maximum number of people who enroll in a webinar (WeCom document 98842).
-const MAX_PEOPLE: usize = 50_000;
+/// The maximum number of people who enroll in a webinar (WeCom doc 98842).
+const MAX_PEOPLE: u64 = 50_000;
 
 /// The hashes of the cursors that a stream has followed and of the pages that it has yielded: about 40 bytes
-/// per page. The hash of a cursor covers one text and that of a page five per row, so they are not confused.
+/// per page. A cursor is hashed as one text and a page as five texts per row, so the two kinds of hashes do not
+/// collide in practice.
 #[derive(Default)]
 struct Seen {
     hashes: HashSet<Hash>,
-    /// The number of pages since the last one that identified anyone, for example of empty pages.
-    anonymous_pages: usize,
+    /// The number of consecutive pages whose rows identify nobody, such as empty pages.
+    anonymous_pages: u64,
 }
 
 impl Seen {
-    /// Refuses `page` if its rows are those of an earlier page, or if more pages in a row identify nobody
-    /// than the largest webinar has. Returns the hash of the rows, or `None` if they identify nobody.
+    /// Refuses `page` if an earlier page had the same rows, or if too many consecutive pages identify nobody.
+    /// Returns the hash of the rows, or `None` if they identify nobody.
     fn check_rows(
         &mut self,
-        limit: u8,
+        limit: u64,
         requested: &PagePosition,
         page: &Page,
     ) -> Result<Option<Hash>, Stopped> {
         self.hashes.extend(requested.refused);
         if !page.identifies_anyone() {
             self.anonymous_pages += 1;
-            if self.anonymous_pages * usize::from(limit) > MAX_PEOPLE {
-                let text = "the server sent too many pages in a row without the id of an enrollee";
+            if self.anonymous_pages * limit > MAX_PEOPLE {
+                let text = "the server sent too many consecutive pages without an enrollee id";
                 return Err(Error::cursor(text).into());
             }
             return Ok(None);
@@ -199,7 +192,7 @@ impl Seen {
         if !page.has_more() {
             return Ok(Position::End);
         }
-        let cursor = page.next_cursor().cloned().ok_or_else(|| {
+        let cursor = page.next_cursor.clone().ok_or_else(|| {
             Error::cursor("the server reports more rows, but sent no cursor for them")
         })?;
         if self.hashes.contains(&cursor_hash(&cursor)) {
@@ -217,81 +210,69 @@ fn cursor_hash(cursor: &Cursor) -> Hash {
 }
 
 impl PageStream {
-    pub(crate) fn new(mut api: Api, checkpoint: Checkpoint) -> Self {
-        api.stats = api.stats.for_stream();
-        let stats = api.stats.clone();
-        let (query, position) = checkpoint.into_parts();
-        let ended = position == Position::End;
-        let pages = match query.validate() {
-            Ok(()) => pages(api, query.clone(), position.clone()).boxed(),
-            Err(error) => once(ready(Err(error.into()))).boxed(),
-        };
-        let pages = SyncWrapper::new(pages);
-        Self { pages, read_ahead: 0, span: None, stats, query, position, ended }
+    pub(crate) fn new(api: Api, checkpoint: Checkpoint) -> Self {
+        let api = Api { stats: api.stats.for_stream(), ..api };
+        let ended = checkpoint.is_end();
+        Self { api, read_ahead: 0, running: None, checkpoint, ended }
     }
 
-    /// Sets how many pages are fetched before they are needed. Default: 0. Has no effect after the first
-    /// poll.
-    ///
-    /// A task on the current tokio runtime fetches the pages; it ends when the stream is dropped. The pages
-    /// use quota even if they are never read.
+    /// Sets how many pages are fetched before they are needed, like
+    /// [`EnrollStream::read_ahead`](crate::EnrollStream::read_ahead).
     pub fn read_ahead(self, pages: usize) -> Self {
         Self { read_ahead: pages, ..self }
     }
 
     /// Returns the position after the last page that was yielded.
     pub fn checkpoint(&self) -> Checkpoint {
-        Checkpoint::new(self.query.clone(), self.position.clone())
+        self.checkpoint.clone()
     }
 
     /// Returns the query of this stream.
     pub fn query(&self) -> &Query {
-        &self.query
+        self.checkpoint.query()
     }
 
     /// Returns the current statistics of this stream.
     pub fn stats(&self) -> Stats {
-        self.stats.stats()
+        self.api.stats.stats()
     }
 
     /// Returns a handle that reads the statistics from another task.
     pub fn stats_handle(&self) -> StatsHandle {
-        self.stats.clone()
+        self.api.stats.clone()
     }
 
-    pub(super) fn position(&self) -> &Position {
-        &self.position
-    }
-
-    /// Polls for the next page and its position.
     pub(super) fn poll_fetched(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Fetched>>> {
         if self.ended {
             return Poll::Ready(None);
         }
-        if self.span.is_none() && self.read_ahead > 0 {
-            let pages = mem::replace(&mut self.pages, SyncWrapper::new(pending().boxed()));
-            let pages = read_ahead(pages.into_inner(), self.read_ahead);
-            self.pages = SyncWrapper::new(pages.boxed());
-        }
-        let span = self.span.get_or_insert_with(|| list_span(&self.query)).clone();
+        let (span, pages) = self.running.get_or_insert_with(|| {
+            let pages = pages(self.api.clone(), self.checkpoint.clone()).boxed();
+            let pages = match self.read_ahead {
+                0 => pages,
+                items => read_ahead(pages, items).boxed(),
+            };
+            (list_span(self.checkpoint.query()), SyncWrapper::new(pages))
+        });
+        let span = span.clone();
         let _entered = span.enter();
-        let item = ready!(self.pages.get_mut().poll_next_unpin(cx));
+        let item = ready!(pages.get_mut().poll_next_unpin(cx));
         // The cursor loop ends with `Position::End` or an error. Any other end means that the runtime of the
         // read-ahead task was shut down.
         let item =
             item.unwrap_or_else(|| Err(Error::transport("the read-ahead task was stopped").into()));
         let item = item.map_err(|Stopped { error, position }| {
             if let Some(position) = position {
-                self.position = Position::Page(position);
+                self.checkpoint.position = Position::Page(position);
             }
             error
         });
         match &item {
             Ok(fetched) => {
-                self.position = fetched.position(fetched.page.len());
-                self.ended = self.position == Position::End;
+                self.checkpoint.position = fetched.position(fetched.page.len());
+                self.ended = self.checkpoint.is_end();
                 let rows = fetched.page.len() - fetched.already_yielded();
-                self.stats.update(|stats| {
+                self.api.stats.update(|stats| {
                     stats.pages += 1;
                     stats.rows += rows as u64;
                 });
@@ -299,13 +280,13 @@ impl PageStream {
             Err(_) => self.ended = true,
         }
         if self.ended {
-            report_end(&span, self.stats.stats(), item.as_ref().err());
+            report_end(&span, self.stats(), item.as_ref().err());
         }
         Poll::Ready(Some(item.map_err(|error| error.with_attachment(self.checkpoint()))))
     }
 }
 
-/// Spans have the level `WARN`, so that a filter for warnings also shows the spans that they belong to.
+/// Creates the span of a stream. It has the level `WARN`, so that a filter for warnings also shows it.
 fn list_span(query: &Query) -> Span {
     warn_span!(
         "enrolls",
@@ -346,15 +327,5 @@ impl Stream for PageStream {
 impl FusedStream for PageStream {
     fn is_terminated(&self) -> bool {
         self.ended
-    }
-}
-
-impl fmt::Debug for PageStream {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PageStream")
-            .field("query", &self.query)
-            .field("position", &self.position)
-            .field("ended", &self.ended)
-            .finish_non_exhaustive()
     }
 }

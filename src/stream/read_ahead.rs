@@ -7,7 +7,7 @@ use futures::{SinkExt, Stream, StreamExt, channel::mpsc};
 use tokio::task::{JoinSet, yield_now};
 use tracing::Instrument;
 
-/// More than fit in memory, and few enough for the channel.
+/// The maximum of `items`: more than fit in memory, and less than the channel's maximum capacity.
 const MAX_ITEMS: usize = 1 << 20;
 
 /// Returns the items of `stream`, of which up to `items` are fetched before they are needed. Nothing is

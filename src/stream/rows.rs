@@ -4,7 +4,6 @@
 //! checkpoint reports what was yielded, not what was fetched.
 
 use std::{
-    fmt,
     pin::Pin,
     task::{Context, Poll, ready},
 };
@@ -16,7 +15,7 @@ use crate::{
     call::{Api, Stats, StatsHandle},
     error::{Error, MalformedRow, Result},
     stream::{
-        checkpoint::{Checkpoint, Position},
+        checkpoint::Checkpoint,
         pages::{Fetched, PageStream},
     },
     wire::{Enroll, Query},
@@ -62,9 +61,10 @@ use crate::{
 ///     .await
 /// # }
 /// ```
+#[derive(Debug)]
 #[must_use = "streams do nothing unless polled"]
 pub struct EnrollStream {
-    pages: PageStream,
+    pub(super) pages: PageStream,
     current: Option<Fetched>,
     /// How many rows of the current page were yielded.
     yielded: usize,
@@ -82,8 +82,7 @@ impl EnrollStream {
         Self { pages, current: None, yielded: 0, rows: 0, on_malformed_row: None }
     }
 
-    /// Sets how many pages are fetched before they are needed. Default: 0. Has no effect after the first
-    /// poll.
+    /// Sets how many pages are fetched before they are needed. Default: 0. Has no effect after the first poll.
     ///
     /// A task on the current tokio runtime fetches the pages; it ends when the stream is dropped. The pages
     /// use quota even if they are never read.
@@ -99,7 +98,10 @@ impl EnrollStream {
 
     /// Returns the position after the last row that was yielded.
     pub fn checkpoint(&self) -> Checkpoint {
-        Checkpoint::new(self.query().clone(), self.position())
+        match &self.current {
+            Some(fetched) => Checkpoint::new(self.query().clone(), fetched.position(self.yielded)),
+            None => self.pages.checkpoint(),
+        }
     }
 
     /// Returns the query of this stream.
@@ -113,26 +115,9 @@ impl EnrollStream {
         Stats { rows: stats.rows - (self.rows - self.yielded) as u64, ..stats }
     }
 
-    /// Returns a handle that reads the statistics from another task. It counts all rows of a page when the
-    /// stream starts to yield them.
+    /// Returns a handle that reads the statistics from another task.
     pub fn stats_handle(&self) -> StatsHandle {
         self.pages.stats_handle()
-    }
-
-    fn position(&self) -> Position {
-        match &self.current {
-            Some(fetched) => fetched.position(self.yielded),
-            None => self.pages.position().clone(),
-        }
-    }
-
-    /// Returns how many rows of the current page will still be yielded.
-    pub(super) fn remaining_rows(&self) -> usize {
-        let malformed = match (&self.on_malformed_row, &self.current) {
-            (Some(_), Some(fetched)) => fetched.page.malformed_from(self.yielded),
-            _ => 0,
-        };
-        self.rows - self.yielded - malformed
     }
 
     /// Returns the next row of the current page, if there is one.
@@ -165,8 +150,7 @@ impl EnrollStream {
         }
     }
 
-    /// Replaces the exhausted page with the next one that has rows. Not inlined, which makes the poll for any
-    /// other row faster.
+    /// Replaces the exhausted page with the next one that has rows. Not inlined, which keeps the usual path small.
     #[cold]
     #[inline(never)]
     fn poll_next_page(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Enroll>>> {
@@ -202,7 +186,12 @@ impl Stream for EnrollStream {
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        let remaining = self.remaining_rows();
+        // Malformed rows are not yielded if they have a handler.
+        let malformed = match (&self.on_malformed_row, &self.current) {
+            (Some(_), Some(fetched)) => fetched.page.malformed_from(self.yielded),
+            _ => 0,
+        };
+        let remaining = self.rows - self.yielded - malformed;
         (remaining, self.pages.is_terminated().then_some(remaining))
     }
 }
@@ -211,15 +200,5 @@ impl FusedStream for EnrollStream {
     fn is_terminated(&self) -> bool {
         // Malformed rows at the end must still reach the handler.
         self.yielded == self.rows && self.pages.is_terminated()
-    }
-}
-
-impl fmt::Debug for EnrollStream {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("EnrollStream")
-            .field("query", self.query())
-            .field("position", &self.position())
-            .field("remaining_rows", &self.remaining_rows())
-            .finish_non_exhaustive()
     }
 }

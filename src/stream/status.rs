@@ -1,8 +1,8 @@
 //! [`StatusUpdates`]: sets the status of many enrollments, one batch after another.
 //!
-//! The ids that no response has confirmed are in one queue, and a batch is a prefix of it. A batch leaves the queue only
-//! when its response arrives. So the queue is exact whatever happens: an error, a dropped `next()`, or a batch
-//! whose response was lost.
+//! The ids that no response has confirmed are in one queue, and a batch is a prefix of it. A batch leaves the queue
+//! only when a response confirms it. So the queue is exact even after an error, a dropped `next()`, or a batch whose
+//! response was lost.
 
 use std::{
     collections::{HashSet, VecDeque},
@@ -11,20 +11,24 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use futures::{FutureExt, Stream, future::BoxFuture, stream::FusedStream};
+use futures::{
+    FutureExt, Stream,
+    future::{BoxFuture, ready},
+    stream::FusedStream,
+};
 use sync_wrapper::SyncWrapper;
-use tracing::{Instrument, Span, debug, field::Empty, warn_span};
+use tracing::{Span, debug, field::Empty, warn_span};
 
 use crate::{
-    call::{Api, ApiRequest, Stats, StatsHandle},
+    call::{Api, ApiRequest, Stats, StatsHandle, recorded},
     error::{Error, ErrorKind, Result},
     wire::{self, EnrollStatus, Query},
 };
 
-/// The errcode for an id that is not in the list (WeCom document 90313).
+/// The errcode for an id that is not in the list (WeCom doc 90313).
 const UNKNOWN_ID: i64 = 730_006;
 
-/// The errcode for a wrong parameter, among others for an array that is too big (WeCom document 90313).
+/// The errcode for a wrong parameter, among others for an array that is too big (WeCom doc 90313).
 const TOO_BIG: i64 = 40_058;
 
 /// Sets the status of enrollments in batches. Returned by [`Client::set_status`](crate::Client::set_status).
@@ -52,39 +56,33 @@ const TOO_BIG: i64 = 40_058;
 ///
 /// # Do not set statuses while you traverse the list
 ///
-/// A cursor of WeCom is probably an offset. In a list with a [status filter](Query::status), an enrollment leaves the
-/// list when its status changes, and as many rows after the cursor are skipped. Traverse the whole list first, then
-/// set statuses, then list again if you must know the result.
+/// A cursor of WeCom is probably an offset. In a list with a [status filter](Query::status), an enrollment leaves
+/// the list when its status changes, and as many rows after the cursor are skipped. Traverse the whole list first,
+/// then set statuses, then list again if you must know the result.
 ///
 /// # What a response proves
 ///
-/// The number of handled enrollments is all that WeCom reports; it does not report which. WeCom does not document
-/// whether an enrollment that already has the status counts. Only the list shows what was set.
+/// Only how many enrollments were handled ([`StatusUpdate::handled`]). Only the list shows which were set.
 ///
 /// If the outcome of an attempt is unknown (a timeout, a lost or truncated response, errcode -1, or HTTP status 5xx),
 /// it is repeated as the retry policy allows, because setting a status twice has the same effect as setting it once.
 /// However, a repetition can undo a decision that an organizer made in the meantime, and the enrollee may be notified
-/// twice. [`StatusUpdate::repeated`] reports it. With [`RetryPolicy::never`](crate::RetryPolicy::never), the stream ends
-/// instead.
+/// twice. [`StatusUpdate::repeated`] is then true. With [`RetryPolicy::never`](crate::RetryPolicy::never), the stream
+/// ends instead.
 ///
 /// # Errors
 ///
 /// WeCom does not document the maximum size of a batch. A batch that it refuses with errcode 40058 is halved, and
-/// later batches are not larger than the half.
+/// later batches are not larger than that half.
 ///
 /// WeCom refuses a batch that contains an unknown id (errcode 730006). It is halved until the id is found. The stream
 /// yields an error for which [`Error::enroll_id`] returns the id, and **continues** when it is polled again.
 ///
 /// Any other error ends the stream. [`unconfirmed`](Self::unconfirmed) then returns the ids to set later.
 ///
-/// # Panics
+/// # Panics and cancel safety
 ///
-/// Panics if polled outside a tokio runtime that has the time driver enabled.
-///
-/// # Cancel safety
-///
-/// Dropping a pending `next()` loses nothing: the batch in flight stays with the stream. Dropping the stream cancels the
-/// request, which WeCom may have carried out nevertheless.
+/// See [`EnrollStream`](crate::EnrollStream). WeCom may have carried out a canceled request nevertheless.
 #[must_use = "streams do nothing unless polled"]
 pub struct StatusUpdates {
     api: Api,
@@ -92,8 +90,6 @@ pub struct StatusUpdates {
     status: EnrollStatus,
     /// The maximum size of the next batch.
     batch_size: usize,
-    /// Why the arguments are invalid. Yielded instead of sending anything.
-    invalid: Option<Error>,
     /// The ids that WeCom refused one by one, because they are unknown.
     unknown: Vec<String>,
     /// All other ids that no response has confirmed.
@@ -104,7 +100,6 @@ pub struct StatusUpdates {
     maybe_set: usize,
     /// The size of the batch in flight, and its call. In a `SyncWrapper`, so that `StatusUpdates` is `Sync`.
     in_flight: Option<(usize, SyncWrapper<BoxFuture<'static, Outcome>>)>,
-    /// The number of batches sent.
     batches: u64,
     /// The span of the whole stream, from the first poll on.
     span: Option<Span>,
@@ -132,7 +127,7 @@ impl StatusUpdates {
     /// The default number of ids per batch. WeCom documents no maximum.
     const BATCH_SIZE: usize = 50;
 
-    /// The largest batch that can be set: the maximum of the API that queries enrollments by id (WeCom document 98873).
+    /// The largest batch that can be set: the maximum of the API that queries enrollments by id (WeCom doc 98873).
     const MAX_BATCH_SIZE: usize = 500;
 
     pub(crate) fn new(
@@ -144,19 +139,21 @@ impl StatusUpdates {
         let mut seen = HashSet::new();
         let ids = ids.into_iter().map(Into::into);
         let queue: VecDeque<String> = ids.filter(|id: &String| seen.insert(id.clone())).collect();
+        // Yielded instead of sending anything.
         let invalid = check_arguments(&query, status, &queue).err();
+        let in_flight =
+            invalid.map(|error| (0, SyncWrapper::new(ready((Err(error), false)).boxed())));
         Self {
             api: Api { stats: api.stats.for_stream(), ..api },
             query,
             status,
             batch_size: Self::BATCH_SIZE,
-            ended: queue.is_empty() && invalid.is_none(),
-            invalid,
+            ended: queue.is_empty() && in_flight.is_none(),
             unknown: Vec::new(),
             queue,
             halves: Vec::new(),
             maybe_set: 0,
-            in_flight: None,
+            in_flight,
             batches: 0,
             span: None,
         }
@@ -175,9 +172,9 @@ impl StatusUpdates {
         Err(Error::invalid_argument(format!("batch size must be 1 to {max} ids, not {ids}")))
     }
 
-    /// Returns the ids that no response has confirmed, in the order in which they were passed: those that were not sent
-    /// yet, those of a batch that failed or is in flight, and unknown ids. It is exact even after an error or a dropped
-    /// `next()`. The enrollments of a batch without a response may have the new status nevertheless.
+    /// Returns the ids that no response has confirmed, in the order in which they were passed: those that were not
+    /// sent yet, those of a batch that failed or is in flight, and unknown ids. It is exact even after an error or a
+    /// dropped `next()`. The enrollments of a batch without a response may have the new status nevertheless.
     pub fn unconfirmed(&self) -> Vec<&str> {
         self.unknown.iter().chain(&self.queue).map(String::as_str).collect()
     }
@@ -187,7 +184,7 @@ impl StatusUpdates {
         &self.query
     }
 
-    /// Returns the current statistics of this stream. It has no pages and no rows.
+    /// Returns the current statistics of this stream. `pages` and `rows` are always 0.
     pub fn stats(&self) -> Stats {
         self.api.stats.stats()
     }
@@ -197,7 +194,6 @@ impl StatusUpdates {
         self.api.stats.clone()
     }
 
-    /// Starts the call for the next batch.
     fn send_next(&mut self) {
         let size = self.halves.pop().unwrap_or(self.batch_size).min(self.queue.len());
         self.batches += 1;
@@ -207,30 +203,21 @@ impl StatusUpdates {
         let batch = self.batches;
         let span = warn_span!("call", batch, ids = size, outcome = Empty, errcode = Empty);
         let call = async move {
-            let body = match body {
-                Ok(body) => Some(body),
-                Err(error) => return (Err(error), false),
-            };
-            let request = ApiRequest { path, parameters: &[], body, secret: "" };
+            let request = ApiRequest { path, parameters: &[], body: Some(body), secret: "" };
             let mut may_be_set = false;
             let on_failure = |error: &Error| may_be_set |= error.outcome_is_unknown();
-            let call = api.call_observed(&request, wire::decode_approval, on_failure);
-            let handled = call.instrument(span.clone()).await;
-            match &handled {
-                Ok(handled) => {
-                    span.record("outcome", "ok");
-                    debug!(parent: &span, batch, ids = size, handled, "batch confirmed");
-                }
-                Err(error) => {
-                    span.record("outcome", "error").record("errcode", error.errcode());
-                }
+            let call = api.call(&request, wire::decode_approval, on_failure);
+            let handled = recorded(&span, call).await;
+            if let Ok(handled) = &handled {
+                debug!(parent: &span, batch, ids = size, handled, "batch confirmed");
             }
             (handled, may_be_set)
         };
         self.in_flight = Some((size, SyncWrapper::new(call.boxed())));
     }
 
-    /// Removes a batch with a response from the queue. Returns the item to yield, if there is one.
+    /// Handles the result of a batch: removes a confirmed batch from the queue, halves a refused one, or ends the
+    /// stream. Returns the item to yield, if there is one.
     fn finish(
         &mut self,
         size: usize,
@@ -321,10 +308,6 @@ impl Stream for StatusUpdates {
         let span = span.clone();
         let _entered = span.enter();
         let item = loop {
-            if let Some(error) = stream.invalid.take() {
-                stream.ended = true;
-                break Err(error);
-            }
             let Some((size, call)) = &mut stream.in_flight else {
                 stream.send_next();
                 continue;

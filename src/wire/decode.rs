@@ -1,23 +1,28 @@
-//! The entry points of `wire`: they decode pages, errcodes and access tokens, and encode requests.
+//! The entry points of `wire`: they decode pages, errcodes, access tokens and confirmations of status changes, and
+//! encode requests.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::Serialize;
+use serde_json::json;
 
 use crate::{
     error::{Error, Result},
     wire::{
-        lenient::{self, errcode, escape_control_characters, exact_text, integer, parse},
+        lenient::{
+            self, errcode, escape_control_characters, exact_text, integer, parse, unexpected,
+        },
+        open_enum::EnrollStatus,
         page::Page,
         query::Query,
         scan::scan,
-        tables::{Cursor, List, Tables},
+        tables::{Cursor, ListResponse, Tables},
     },
 };
 
 /// Encodes the body of a list request. Non-ASCII text must not be escaped: WeCom refuses `\uXXXX` with
-/// errcode 40033 (document 90313). `serde_json` does not escape it.
+/// errcode 40033 (doc 90313). `serde_json` does not escape it.
 pub(crate) fn encode(query: &Query, cursor: Option<&Cursor>) -> Result<Bytes> {
     #[derive(Serialize)]
     struct Body<'a> {
@@ -25,31 +30,41 @@ pub(crate) fn encode(query: &Query, cursor: Option<&Cursor>) -> Result<Bytes> {
         status: u8,
         #[serde(skip_serializing_if = "Option::is_none")]
         cursor: Option<&'a str>,
-        limit: u8,
+        limit: u64,
     }
     let body = Body {
         meetingid: query.meeting_id(),
-        status: query.filter(),
+        status: query.status as u8,
         cursor: cursor.map(Cursor::as_str),
-        limit: query.limit(),
+        limit: query.limit,
     };
     let json = serde_json::to_vec(&body).map_err(|e| Error::invalid_argument(e.to_string()))?;
     Ok(json.into())
 }
 
-/// Decodes page `number` of a list.
+/// The numbers of the `action` are those of the status.
+pub(crate) fn encode_approval(query: &Query, status: EnrollStatus, ids: &[&str]) -> Bytes {
+    let action = u32::from(status);
+    let body = json!({"meetingid": query.meeting_id(), "enroll_id_list": ids, "action": action});
+    body.to_string().into()
+}
+
+pub(crate) fn encode_settings(query: &Query) -> Bytes {
+    json!({"meetingid": query.meeting_id()}).to_string().into()
+}
+
 pub(crate) fn decode_page(body: &[u8], number: u64) -> Result<Page> {
     let (body, repaired) = utf8(body)?;
     // Only the lenient decoder refuses repaired bytes in ids and cursors.
     let scanned = if repaired { None } else { scan(&body) };
-    let List { tables, has_more, next_cursor } = match scanned {
-        Some(list) => List { tables: Tables { body, ..list.tables }, ..list },
-        None => lenient::decode(&body, repaired)?,
+    let ListResponse { tables, has_more, next_cursor } = match scanned {
+        Some(list) => ListResponse { tables: Tables { body, ..list.tables }, ..list },
+        None => lenient::decode(&body, repaired, number)?,
     };
     Ok(Page { tables: Arc::new(tables), number, has_more, next_cursor })
 }
 
-/// The response of `gettoken` (WeCom document 91039).
+/// The response of `gettoken` (WeCom doc 91039).
 pub(crate) struct TokenGrant {
     pub(crate) token: String,
     /// The token's lifetime in seconds.
@@ -59,22 +74,28 @@ pub(crate) struct TokenGrant {
 pub(crate) fn decode_token(body: &[u8]) -> Result<TokenGrant> {
     let (body, repaired) = utf8(body)?;
     let body = escape_control_characters(&body);
-    let grant = parse(&body, "the response is not an access token")?;
-    if let Some(refusal) = errcode(&grant) {
-        return Err(refusal);
-    }
+    let grant = parse(&body, "an access token", &["errcode", "access_token"])?;
     let token = exact_text(grant.get("access_token"), repaired).unwrap_or_default();
     if token.is_empty() {
         return Err(Error::decode("the response contains no access token"));
     }
-    // 7200 is the default of WeCom document 91039.
+    // 7200 is the default of WeCom doc 91039.
     let expires_in = grant.get("expires_in").map_or(Some(7200), |value| integer(Some(value)));
-    let expires_in = expires_in.ok_or_else(|| Error::decode("`expires_in` is not a number"))?;
+    let expires_in = expires_in.ok_or_else(|| unexpected("expires_in"))?;
     Ok(TokenGrant { token, expires_in: expires_in.max(0).unsigned_abs() })
 }
 
-/// Returns the errcode in a response as an error, or `None` if it is absent or 0, or the body cannot be
-/// parsed.
+/// Returns how many enrollments WeCom reports to have handled; 0 if it reports no number.
+pub(crate) fn decode_approval(body: &[u8]) -> Result<u64> {
+    let (body, _) = utf8(body)?;
+    let body = escape_control_characters(&body);
+    let what = "a confirmation of a status change";
+    let response = parse(&body, what, &["errcode", "handled_count"])?;
+    let handled = integer(response.get("handled_count"));
+    Ok(handled.ok_or_else(|| unexpected("handled_count"))?.max(0).unsigned_abs())
+}
+
+/// Returns the errcode in a response as an error, or `None` if it is absent or 0, or the body cannot be parsed.
 pub(crate) fn decode_errcode(body: &[u8]) -> Option<Error> {
     let (body, _) = utf8(body).ok()?;
     errcode(&serde_json::from_str(&escape_control_characters(&body)).ok()?)

@@ -29,7 +29,7 @@ const FIELDS: &[&str] = &[
 /// In a format that writes the names of fields, each field may have the same JSON types as in a page.
 impl<'de> Deserialize<'de> for Enroll {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        // In `deserialize_struct`, `serde_json` itself refuses other types, and quotes the value.
+        // `deserialize_struct` would let `serde_json` refuse other types with a message that quotes the value.
         if deserializer.is_human_readable() {
             return deserializer.deserialize_any(RowVisitor);
         }
@@ -87,7 +87,7 @@ impl<'de> Visitor<'de> for RowVisitor {
         // The text of the error could quote a value of the row.
         let row = Compact::deserialize(SeqAccessDeserializer::new(seq)).map_err(|_| {
             A::Error::custom(
-                "not an enrollee: a list must have exactly the fields that are written",
+                "not an enrollee: a sequence must have exactly the fields that `Serialize` writes",
             )
         })?;
         decode(&row)

@@ -27,7 +27,7 @@ use crate::wire::{
 /// |---|---|---|
 /// | [`enroll_id`](Self::enroll_id) | `&str` | `enroll_id`, a number or a string in the response |
 /// | [`enroll_time`](Self::enroll_time) | `&str` | `enroll_time`, as received, in UTC+8 |
-/// | [`enrolled_at`](Self::enrolled_at) | `Option<SystemTime>` | the same, parsed |
+/// | [`enrolled_at`](Self::enrolled_at) | `Option<SystemTime>` | `enroll_time`, parsed |
 /// | [`source`](Self::source) | [`EnrollSource`] | `enroll_source_type` |
 /// | [`nick_name`](Self::nick_name) | `&str` | `nick_name` |
 /// | [`status`](Self::status) | [`EnrollStatus`] | `status` |
@@ -92,7 +92,7 @@ impl Enroll {
     }
 
     /// Returns the time of enrollment, or `None` if `enroll_time` has neither of the documented formats:
-    /// `2023-03-23 10:00:00` (WeCom document 98876) and `2023/03/23 14:00` (98810).
+    /// `2023-03-23 10:00:00` (WeCom doc 98876) and `2023/03/23 14:00` (98810).
     pub fn enrolled_at(&self) -> Option<SystemTime> {
         let time = self.enroll_time();
         let civil = DateTime::strptime("%Y-%m-%d %H:%M:%S", time)
@@ -101,8 +101,7 @@ impl Enroll {
         tz::offset(8).to_timestamp(civil).ok().map(SystemTime::from)
     }
 
-    /// Returns the nickname. For a row that was imported by phone number without a nickname, this is the
-    /// phone number.
+    /// Returns the nickname. For a row that was imported by phone number without a nickname, this is the phone number.
     pub fn nick_name(&self) -> &str {
         self.page.text(self.row().nick_name)
     }
@@ -138,12 +137,11 @@ impl Enroll {
         Answers { page: &self.page, rows: slice(&self.page.answers, &self.row().answers).iter() }
     }
 
-    /// Returns a hash of all fields. Store it with a row, and compare it when the list is read again, to write
-    /// only the rows that have changed.
+    /// Returns a hash of all fields, to write only the rows that have changed when the list is read again. Equal rows
+    /// have equal digests, on every machine and in every release of this crate. It is not a cryptographic hash: two
+    /// different rows have the same digest with a probability of 2⁻⁶⁴, unless somebody constructs them.
     ///
-    /// Equal rows have equal digests, on every machine and in every release of this crate. It is not a
-    /// cryptographic hash: two different rows have the same digest with a probability of 2⁻⁶⁴, unless somebody
-    /// constructs them.
+    /// # Format
     ///
     /// The digest is the 64-bit FNV-1a hash of these bytes:
     ///
@@ -225,8 +223,7 @@ impl Enroll {
 }
 
 impl<'a> Answer<'a> {
-    /// Returns the answer: one string for a single choice or a text, any number of strings for a multiple
-    /// choice.
+    /// Returns the answer: one string for a single choice or a text, any number of strings for a multiple choice.
     pub fn content(&self) -> AnswerContent<'a> {
         let ranges = slice(&self.page.contents, &self.row.contents).iter();
         AnswerContent { page: self.page, ranges }

@@ -1,33 +1,15 @@
-//! Integers in checkpoints, for `#[serde(with)]`. All are written as `u64`, and read even from a store whose
-//! only number type is a double, which writes `1.0` for 1.
+//! Integers in checkpoints, for `#[serde(deserialize_with)]`. They are read even from a store whose only number
+//! type is a double, which writes `1.0` for 1.
 
 use std::fmt;
 
 use serde::{
-    Deserializer, Serializer,
-    de::{self, Unexpected, Visitor},
-    ser,
+    Deserializer,
+    de::{Error, Unexpected, Visitor},
 };
 
-pub(crate) fn serialize<T, S>(number: &T, serializer: S) -> Result<S::Ok, S::Error>
-where
-    T: Copy + TryInto<u64>,
-    S: Serializer,
-{
-    let number =
-        (*number).try_into().map_err(|_| ser::Error::custom("the integer is too large"))?;
-    serializer.serialize_u64(number)
-}
-
-pub(crate) fn deserialize<'de, T, D>(deserializer: D) -> Result<T, D::Error>
-where
-    T: TryFrom<u64>,
-    D: Deserializer<'de>,
-{
-    let number = deserializer.deserialize_u64(Integer)?;
-    let too_large =
-        |_| de::Error::invalid_value(Unexpected::Unsigned(number), &"a smaller integer");
-    number.try_into().map_err(too_large)
+pub(crate) fn integer<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    deserializer.deserialize_u64(Integer)
 }
 
 struct Integer;
@@ -43,11 +25,11 @@ impl Visitor<'_> for Integer {
         Ok(number)
     }
 
-    fn visit_i64<E: de::Error>(self, number: i64) -> Result<u64, E> {
+    fn visit_i64<E: Error>(self, number: i64) -> Result<u64, E> {
         number.try_into().map_err(|_| E::invalid_value(Unexpected::Signed(number), &self))
     }
 
-    fn visit_f64<E: de::Error>(self, number: f64) -> Result<u64, E> {
+    fn visit_f64<E: Error>(self, number: f64) -> Result<u64, E> {
         // Beyond 9e15, a double is not exact.
         if number.fract() != 0.0 || !(0.0..9e15).contains(&number) {
             return Err(E::invalid_value(Unexpected::Float(number), &self));

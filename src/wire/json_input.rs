@@ -32,7 +32,7 @@ impl<K: Key> Object<K> {
 
 /// The JSON text.
 pub(super) struct Input<'b> {
-    body: &'b str,
+    pub(super) body: &'b str,
     /// The bytes of `body` that were not scanned yet.
     rest: &'b [u8],
 }
@@ -40,10 +40,6 @@ pub(super) struct Input<'b> {
 impl<'b> Input<'b> {
     pub(super) fn new(body: &'b str) -> Self {
         Self { body, rest: body.as_bytes() }
-    }
-
-    pub(super) fn body(&self) -> &'b str {
-        self.body
     }
 
     /// Skips white space and returns the next byte without consuming it.

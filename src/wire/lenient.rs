@@ -13,8 +13,8 @@ use serde::{
 use serde_json::{from_str, value::RawValue};
 
 use crate::{
-    error::{Error, Result},
-    wire::tables::{AnswerRow, ByteRange, Cursor, List, MAX_ROWS, Malformed, Row, Tables, narrow},
+    error::{Error, MalformedRow, Result},
+    wire::tables::{AnswerRow, ByteRange, Cursor, ListResponse, MAX_ROWS, Row, Tables, narrow},
 };
 
 /// How many bytes of a malformed row its error carries.
@@ -43,22 +43,14 @@ impl<'de> Deserialize<'de> for Key {
     }
 }
 
-/// Decodes an enrollment list. `repaired`: invalid UTF-8 in `body` was replaced by U+FFFD.
-pub(super) fn decode(body: &str, repaired: bool) -> Result<List> {
+/// Decodes page `number` of a list. `repaired`: invalid UTF-8 in `body` was replaced by U+FFFD.
+pub(super) fn decode(body: &str, repaired: bool, number: u64) -> Result<ListResponse> {
     let body = escape_control_characters(body);
-    let page = parse(&body, "the response is not an enrollment list")?;
-    if let Some(error) = errcode(&page) {
-        return Err(error);
-    }
-    if !["errcode", "has_more", "enroll_list"].iter().any(|key| page.contains_key(*key)) {
-        return Err(Error::decode("the response is JSON, but not an enrollment list"));
-    }
-    let invalid = |field| Error::decode(format!("`{field}` has an unexpected type or value"));
-    integer(page.get("errcode")).ok_or_else(|| invalid("errcode"))?;
-    let has_more = flag(page.get("has_more")).ok_or_else(|| invalid("has_more"))?;
+    let page = parse(&body, "an enrollment list", &["errcode", "has_more", "enroll_list"])?;
+    let has_more = flag(page.get("has_more")).ok_or_else(|| unexpected("has_more"))?;
     let next_cursor = exact_text(page.get("next_cursor"), repaired);
-    let next_cursor = Cursor::new(&next_cursor.ok_or_else(|| invalid("next_cursor"))?);
-    let mut builder = Builder { repaired, tables: Tables::default(), field: "" };
+    let next_cursor = Cursor::new(&next_cursor.ok_or_else(|| unexpected("next_cursor"))?);
+    let mut builder = Builder { page: number, repaired, tables: Tables::default(), field: "" };
     let rows = page.get("enroll_list").filter(|rows| rows.get() != "null");
     let decoded = rows
         .map(|rows| serde_json::Deserializer::from_str(rows.get()).deserialize_seq(&mut builder));
@@ -67,16 +59,31 @@ pub(super) fn decode(body: &str, repaired: bool) -> Result<List> {
             let text = format!("the page has more than {MAX_ROWS} rows; WeCom sends at most 50");
             Err(Error::decode(text))
         }
-        Some(Err(_)) => Err(invalid("enroll_list")),
-        Some(Ok(())) | None => Ok(List { tables: builder.tables, has_more, next_cursor }),
+        Some(Err(_)) => Err(unexpected("enroll_list")),
+        Some(Ok(())) | None => Ok(ListResponse { tables: builder.tables, has_more, next_cursor }),
     }
 }
 
-/// Parses a response. serde's own message is not used, because it could contain a secret.
-pub(super) fn parse<'a>(json: &'a str, invalid: &'static str) -> Result<Object<'a>> {
-    let error =
-        |e: serde_json::Error| if e.is_eof() { Error::truncated() } else { Error::decode(invalid) };
-    from_str(json).map_err(error)
+/// Parses a response, which must have one of these fields. Returns an error if its errcode is not 0.
+///
+/// serde's own message is not used, because it could contain a secret.
+pub(super) fn parse<'a>(json: &'a str, what: &str, fields: &[&str]) -> Result<Object<'a>> {
+    let response: Object<'_> = match from_str(json) {
+        Err(e) if e.is_eof() => return Err(Error::truncated()),
+        response => response.map_err(|_| Error::decode(format!("the response is not {what}")))?,
+    };
+    if let Some(error) = errcode(&response) {
+        return Err(error);
+    }
+    if !fields.iter().any(|field| response.contains_key(*field)) {
+        return Err(Error::decode(format!("the response is JSON, but not {what}")));
+    }
+    integer(response.get("errcode")).ok_or_else(|| unexpected("errcode"))?;
+    Ok(response)
+}
+
+pub(super) fn unexpected(field: &str) -> Error {
+    Error::decode(format!("`{field}` has an unexpected type or value"))
 }
 
 /// Returns the errcode of a response as an error, unless it is absent or 0.
@@ -87,7 +94,7 @@ pub(super) fn errcode(response: &Object<'_>) -> Option<Error> {
 
 /// Decodes a single row, or returns the field that is malformed.
 pub(super) fn decode_row(json: &str) -> std::result::Result<Tables, &'static str> {
-    let mut builder = Builder { repaired: false, tables: Tables::default(), field: "" };
+    let mut builder = Builder { page: 0, repaired: false, tables: Tables::default(), field: "" };
     let row = builder.row(json).ok_or(builder.field)?;
     builder.tables.rows.push(row);
     Ok(builder.tables)
@@ -111,6 +118,7 @@ pub(super) fn escape_control_characters(json: &str) -> String {
 
 /// The tables of a page that is being decoded. All texts are in the side buffer; the body is empty.
 struct Builder {
+    page: u64,
     repaired: bool,
     tables: Tables,
     /// The field that is being decoded, for the error message.
@@ -187,6 +195,16 @@ impl Builder {
         self.tables.side.push_str(text);
         ByteRange::new(start, text.len())
     }
+
+    #[cold]
+    fn malformed(&self, raw: &str, row: usize) -> MalformedRow {
+        let fields: Object<'_> = from_str(raw).unwrap_or_default();
+        let enroll_id = exact_text(fields.get("enroll_id"), self.repaired);
+        let enroll_id = enroll_id.filter(|id| (1..=ID_CAP).contains(&id.len()));
+        let end = (0..=RAW_CAP.min(raw.len())).rev().find(|&end| raw.is_char_boundary(end));
+        let raw = raw[..end.unwrap_or(0)].to_owned();
+        MalformedRow { page: self.page, row, enroll_id, field: self.field, raw }
+    }
 }
 
 /// Decodes the rows of the list one by one, without collecting them.
@@ -204,24 +222,14 @@ impl<'de> Visitor<'de> for &mut Builder {
                 return Err(A::Error::custom("too many rows"));
             }
             let row = self.row(raw.get()).unwrap_or_else(|| {
-                self.tables
-                    .malformed
-                    .insert(index, malformed(raw.get(), self.field, self.repaired));
+                let malformed = self.malformed(raw.get(), index + 1);
+                self.tables.malformed.insert(index, malformed);
                 Row::default()
             });
             self.tables.rows.push(row);
         }
         Ok(())
     }
-}
-
-#[cold]
-fn malformed(raw: &str, field: &'static str, repaired: bool) -> Malformed {
-    let row: Object<'_> = from_str(raw).unwrap_or_default();
-    let enroll_id = exact_text(row.get("enroll_id"), repaired);
-    let enroll_id = enroll_id.filter(|id| (1..=ID_CAP).contains(&id.len()));
-    let end = (0..=RAW_CAP.min(raw.len())).rev().find(|&end| raw.is_char_boundary(end));
-    Malformed { enroll_id, raw: raw[..end.unwrap_or(0)].to_owned(), field }
 }
 
 /// Returns a text in which lone surrogates are replaced by U+FFFD.

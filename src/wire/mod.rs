@@ -1,16 +1,14 @@
 //! The WeCom API as data: bytes in, values out. No async, no clock, no code for calls or streams.
 
-mod approval;
 mod decode;
 mod deserialize;
 mod enroll;
-pub(crate) mod integer;
+mod integer;
 mod json_input;
 mod lenient;
 mod open_enum;
 mod page;
 mod query;
-
 mod scan;
 mod settings;
 mod tables;
@@ -21,8 +19,11 @@ pub use page::{Page, Rows};
 pub use query::{Query, StatusFilter};
 pub use settings::{EnrollSettings, Question};
 
-pub(crate) use approval::{decode_approval, encode_approval};
-pub(crate) use decode::{decode_errcode, decode_page, decode_token, encode};
+pub(crate) use decode::{
+    decode_approval, decode_errcode, decode_page, decode_token, encode, encode_approval,
+    encode_settings,
+};
+pub(crate) use integer::integer;
 pub(crate) use query::text_problem;
-pub(crate) use settings::{decode_settings, encode_settings};
+pub(crate) use settings::decode_settings;
 pub(crate) use tables::{Cursor, MAX_ROWS};

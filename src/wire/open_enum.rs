@@ -66,7 +66,7 @@ macro_rules! open_enum {
 }
 
 open_enum! {
-    /// The approval status of an enrollment (WeCom document 98876).
+    /// The approval status of an enrollment (WeCom doc 98876).
     ///
     /// ```
     /// use wecom_enroll::EnrollStatus;
@@ -88,7 +88,7 @@ open_enum! {
 }
 
 open_enum! {
-    /// How enrollments are approved (WeCom document 98800).
+    /// How enrollments are approved (WeCom doc 98800).
     ApprovalType, "approval type" {
         /// Enrollments are approved automatically.
         Automatic = 1, "automatic";
@@ -98,7 +98,7 @@ open_enum! {
 }
 
 open_enum! {
-    /// How an enrollment was made (WeCom document 98876).
+    /// How an enrollment was made (WeCom doc 98876).
     EnrollSource, "source" {
         /// The person enrolled.
         Manual = 1, "manual";
@@ -108,7 +108,7 @@ open_enum! {
 }
 
 open_enum! {
-    /// How a question is answered (WeCom document 98876).
+    /// How a question is answered (WeCom doc 98876).
     QuestionType, "question type" {
         /// Exactly one choice.
         SingleChoice = 1, "single-choice";
@@ -120,7 +120,7 @@ open_enum! {
 }
 
 open_enum! {
-    /// What a special question asks for (WeCom document 98876). Special questions are short answers.
+    /// What a special question asks for (WeCom doc 98876). Special questions are short answers.
     SpecialType, "special type" {
         /// Not a special question.
         NotSpecial = 1, "not-special";

@@ -1,12 +1,12 @@
 //! [`Page`]: one decoded response, as rows.
 
-use std::{fmt, sync::Arc};
+use std::{ops::Range, sync::Arc};
 
 use crate::{
-    error::{Error, MalformedRow, Result},
+    error::{Error, Result},
     wire::{
         enroll::Enroll,
-        tables::{Cursor, Malformed, Tables},
+        tables::{Cursor, Tables},
     },
 };
 
@@ -14,12 +14,12 @@ use crate::{
 ///
 /// Yielded by the stream of [`Client::pages`](crate::Client::pages). A malformed row is an `Err` of kind
 /// [`ErrorKind::Row`](crate::ErrorKind::Row) among the rows.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Page {
     pub(super) tables: Arc<Tables>,
     pub(super) number: u64,
     pub(super) has_more: bool,
-    pub(super) next_cursor: Option<Cursor>,
+    pub(crate) next_cursor: Option<Cursor>,
 }
 
 impl Page {
@@ -46,7 +46,7 @@ impl Page {
     /// Returns the rows in the server's order. A malformed row is an error of kind
     /// [`ErrorKind::Row`](crate::ErrorKind::Row).
     pub fn rows(&self) -> Rows<'_> {
-        Rows { page: self, front: 0, back: self.len() }
+        Rows { page: self, indices: 0..self.len() }
     }
 
     /// Returns the row at `index`, which must be less than `len()`.
@@ -54,14 +54,8 @@ impl Page {
     pub(crate) fn row(&self, index: usize) -> Result<Enroll> {
         match self.tables.malformed.get(&index) {
             None => Ok(Enroll::new(Arc::clone(&self.tables), index)),
-            Some(malformed) => Err(self.malformed_row(index, malformed)),
+            Some(malformed) => Err(Error::row(malformed.clone())),
         }
-    }
-
-    #[cold]
-    fn malformed_row(&self, index: usize, malformed: &Malformed) -> Error {
-        let Malformed { enroll_id, raw, field } = malformed.clone();
-        Error::row(MalformedRow { page: self.number, row: index + 1, enroll_id, field, raw })
     }
 
     /// Returns how many of the rows from `index` on are malformed.
@@ -96,10 +90,6 @@ impl Page {
             }
         })
     }
-
-    pub(crate) fn next_cursor(&self) -> Option<&Cursor> {
-        self.next_cursor.as_ref()
-    }
 }
 
 /// Two pages are equal if they have the same number, rows, next cursor and value of [`Page::has_more`].
@@ -118,43 +108,29 @@ impl PartialEq for Page {
 
 impl Eq for Page {}
 
-impl fmt::Debug for Page {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Page")
-            .field("number", &self.number)
-            .field("len", &self.len())
-            .field("has_more", &self.has_more)
-            .finish_non_exhaustive()
-    }
-}
-
 /// The rows of a [`Page`]. Returned by [`Page::rows`].
 #[derive(Clone, Debug)]
 #[must_use = "iterators do nothing unless consumed"]
 pub struct Rows<'a> {
     page: &'a Page,
-    front: usize,
-    back: usize,
+    indices: Range<usize>,
 }
 
 impl Iterator for Rows<'_> {
     type Item = Result<Enroll>;
 
     fn next(&mut self) -> Option<Result<Enroll>> {
-        let index = (self.front < self.back).then_some(self.front)?;
-        self.front += 1;
-        Some(self.page.row(index))
+        self.indices.next().map(|index| self.page.row(index))
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        (self.back - self.front, Some(self.back - self.front))
+        self.indices.size_hint()
     }
 }
 
 impl DoubleEndedIterator for Rows<'_> {
     fn next_back(&mut self) -> Option<Result<Enroll>> {
-        self.back = (self.front < self.back).then(|| self.back - 1)?;
-        Some(self.page.row(self.back))
+        self.indices.next_back().map(|index| self.page.row(index))
     }
 }
 

@@ -1,15 +1,19 @@
 //! [`Query`]: the list, the meeting, the status filter and the page size.
 //!
-//! A query is the same for all pages of a list: WeCom document 98810 requires the `limit` of the first
+//! A query is the same for all pages of a list: WeCom doc 98810 requires the `limit` of the first
 //! request on every page, and does not document what a cursor means under another filter.
 
 use std::{fmt, str::FromStr, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    wire::integer::integer,
+};
 
-/// Selects a list and its rows.
+/// Selects a list and its rows. If it is invalid, a stream sends nothing and yields one error, see
+/// [`Query::validate`].
 ///
 /// ```
 /// use wecom_enroll::{Query, StatusFilter};
@@ -21,21 +25,21 @@ use crate::error::{Error, Result};
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Query {
-    list: List,
+    list: ListKind,
     meetingid: Arc<str>,
-    status: StatusFilter,
-    #[serde(with = "crate::wire::integer")]
-    limit: u8,
+    pub(super) status: StatusFilter,
+    #[serde(deserialize_with = "integer")]
+    pub(crate) limit: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-enum List {
+enum ListKind {
     Webinar,
     Meeting,
 }
 
-/// The API's filter by approval status (WeCom document 98876). Part of a [`Query`].
+/// The API's filter by approval status (WeCom doc 98876). Part of a [`Query`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
@@ -78,32 +82,26 @@ impl FromStr for StatusFilter {
 }
 
 impl Query {
-    /// The maximum and default number of rows per page (WeCom document 98876).
+    /// The maximum and default number of rows per page (WeCom doc 98876).
     pub const MAX_PAGE_SIZE: u8 = 50;
 
-    fn new(list: List, meetingid: impl Into<String>) -> Self {
+    fn new(list: ListKind, meetingid: impl Into<String>) -> Self {
         Self {
             list,
             meetingid: meetingid.into().into(),
             status: StatusFilter::All,
-            limit: Self::MAX_PAGE_SIZE,
+            limit: Self::MAX_PAGE_SIZE.into(),
         }
     }
 
-    /// Selects the enrollment list of a webinar: `/cgi-bin/meeting/webinar/enroll/list` (WeCom document
-    /// 98876).
-    ///
-    /// If the id is invalid, a stream sends nothing and yields one error. See [`Query::validate`].
+    /// Selects the enrollment list of a webinar: `/cgi-bin/meeting/webinar/enroll/list` (WeCom doc 98876).
     pub fn webinar(meeting_id: impl Into<String>) -> Self {
-        Self::new(List::Webinar, meeting_id)
+        Self::new(ListKind::Webinar, meeting_id)
     }
 
-    /// Selects the enrollment list of an ordinary meeting: `/cgi-bin/meeting/enroll/list` (WeCom document
-    /// 98810).
-    ///
-    /// If the id is invalid, a stream sends nothing and yields one error. See [`Query::validate`].
+    /// Selects the enrollment list of an ordinary meeting: `/cgi-bin/meeting/enroll/list` (WeCom doc 98810).
     pub fn meeting(meeting_id: impl Into<String>) -> Self {
-        Self::new(List::Meeting, meeting_id)
+        Self::new(ListKind::Meeting, meeting_id)
     }
 
     /// Sets the filter by status. Default: all rows.
@@ -118,8 +116,9 @@ impl Query {
     ///
     /// Returns [`ErrorKind::InvalidArgument`](crate::ErrorKind::InvalidArgument) if `rows` is not in 1 to 50.
     pub fn page_size(self, rows: u8) -> Result<Self> {
-        check_page_size(rows)?;
-        Ok(Self { limit: rows, ..self })
+        let limit = rows.into();
+        check_page_size(limit)?;
+        Ok(Self { limit, ..self })
     }
 
     /// Returns the id of the webinar or meeting.
@@ -143,48 +142,37 @@ impl Query {
         check_page_size(self.limit)
     }
 
-    pub(crate) fn path(&self) -> &'static str {
-        match self.list {
-            List::Webinar => "/cgi-bin/meeting/webinar/enroll/list",
-            List::Meeting => "/cgi-bin/meeting/enroll/list",
-        }
+    /// Returns the path of the call for a page (WeCom docs 98876, 98810).
+    pub(crate) fn list_path(&self) -> &'static str {
+        self.either("/cgi-bin/meeting/webinar/enroll/list", "/cgi-bin/meeting/enroll/list")
     }
 
-    /// Returns the path of the call that sets statuses (WeCom documents 98877 and 98807).
+    /// Returns the path of the call that sets statuses (WeCom docs 98877, 98807).
     pub(crate) fn approve_path(&self) -> &'static str {
-        match self.list {
-            List::Webinar => "/cgi-bin/meeting/webinar/enroll/approve",
-            List::Meeting => "/cgi-bin/meeting/enroll/approve",
-        }
+        self.either("/cgi-bin/meeting/webinar/enroll/approve", "/cgi-bin/meeting/enroll/approve")
     }
 
-    /// Returns the path of the call for the enrollment settings (WeCom documents 98874 and 98800).
+    /// Returns the path of the call for the enrollment settings (WeCom docs 98874, 98800).
     pub(crate) fn config_path(&self) -> &'static str {
-        match self.list {
-            List::Webinar => "/cgi-bin/meeting/webinar/enroll/get_config",
-            List::Meeting => "/cgi-bin/meeting/enroll/get_config",
-        }
+        let webinar = "/cgi-bin/meeting/webinar/enroll/get_config";
+        self.either(webinar, "/cgi-bin/meeting/enroll/get_config")
     }
 
     /// Returns the list's name, for spans.
     pub(crate) fn list(&self) -> &'static str {
+        self.either("webinar", "meeting")
+    }
+
+    fn either(&self, webinar: &'static str, meeting: &'static str) -> &'static str {
         match self.list {
-            List::Webinar => "webinar",
-            List::Meeting => "meeting",
+            ListKind::Webinar => webinar,
+            ListKind::Meeting => meeting,
         }
-    }
-
-    pub(crate) fn filter(&self) -> u8 {
-        self.status as u8
-    }
-
-    pub(crate) fn limit(&self) -> u8 {
-        self.limit
     }
 }
 
-fn check_page_size(rows: u8) -> Result<()> {
-    if (1..=Query::MAX_PAGE_SIZE).contains(&rows) {
+fn check_page_size(rows: u64) -> Result<()> {
+    if (1..=Query::MAX_PAGE_SIZE.into()).contains(&rows) {
         return Ok(());
     }
     Err(Error::invalid_argument(format!("page size must be 1 to 50 rows, not {rows}")))

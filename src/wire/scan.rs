@@ -1,26 +1,25 @@
 //! The fast decoder, for exactly one JSON structure: the enrollment list as WeCom usually sends it.
 //!
-//! It knows the keys of a page, a row and an answer, and predicts that keys have the same order as in the
-//! previous object. It gives up, by returning `None`, at anything unusual: another type, a duplicate key, an
-//! unknown key with a nested value, a negative number, a fraction or an exponent, or invalid JSON.
-//! `lenient.rs` then decodes the page.
+//! It knows the keys of a page, a row and an answer, and predicts that keys have the same order as in the previous
+//! object. It gives up, by returning `None`, at anything unusual: another type, a duplicate key, an unknown key with a
+//! nested value, a negative number, a fraction or an exponent, or invalid JSON. `lenient.rs` then decodes the page.
 
 use crate::wire::{
     json_input::{Input, Key, Object},
-    tables::{AnswerRow, ByteRange, Cursor, List, MAX_ROWS, Row, Tables, narrow},
+    tables::{AnswerRow, ByteRange, Cursor, ListResponse, MAX_ROWS, Row, Tables, narrow},
 };
 
 /// A lower estimate of the size of an answer in bytes, to reserve memory for all answers at once.
 const ANSWER_LEN: usize = 192;
 
-/// The number of rows for which memory is reserved: what WeCom sends (document 98876).
+/// The number of rows for which memory is reserved: what WeCom sends (doc 98876).
 const USUAL_ROWS: usize = 50;
 
 /// The number of questions whose titles are predicted.
 const TITLES: usize = 16;
 
 /// Decodes `body`. Returns `None` if it is unusual, or has an errcode other than 0.
-pub(super) fn scan(body: &str) -> Option<List> {
+pub(super) fn scan(body: &str) -> Option<ListResponse> {
     let mut scanner = Scanner {
         input: Input::new(body),
         tables: Tables::default(),
@@ -33,7 +32,7 @@ pub(super) fn scan(body: &str) -> Option<List> {
         return None;
     }
     let next_cursor = Cursor::new(scanner.tables.text_in(body, next_cursor));
-    Some(List { tables: scanner.tables, has_more, next_cursor })
+    Some(ListResponse { tables: scanner.tables, has_more, next_cursor })
 }
 
 /// Declares the keys of an object.
@@ -137,8 +136,8 @@ impl Scanner<'_> {
 
     fn answer(&mut self) -> Option<()> {
         if self.tables.answers.is_empty() {
-            self.tables.answers.reserve(self.input.body().len() / ANSWER_LEN);
-            self.tables.contents.reserve(self.input.body().len() / ANSWER_LEN);
+            self.tables.answers.reserve(self.input.body.len() / ANSWER_LEN);
+            self.tables.contents.reserve(self.input.body.len() / ANSWER_LEN);
         }
         let (mut answer, mut object) = (AnswerRow::default(), Object::new());
         loop {
@@ -188,7 +187,7 @@ impl Scanner<'_> {
     /// Scans the title of a question, which is usually the same as in the row before.
     fn title(&mut self, question_num: u32) -> Option<ByteRange> {
         let known = &mut self.titles[question_num as usize % TITLES];
-        let quoted = known.quoted_in(self.input.body());
+        let quoted = known.quoted_in(self.input.body);
         if quoted.starts_with(b"\"") && self.input.skip_text(quoted) {
             return Some(*known);
         }

@@ -1,16 +1,15 @@
-//! [`EnrollSettings`]: the enrollment settings of a webinar (WeCom document 98874) or meeting (98800).
+//! [`EnrollSettings`]: the enrollment settings of a webinar (WeCom doc 98874) or meeting (98800).
 
-use bytes::Bytes;
-use serde::Serialize;
 use serde_json::{from_str, value::RawValue};
 
 use crate::{
-    error::{Error, Result},
+    error::Result,
     wire::{
         decode::utf8,
-        lenient::{Object, errcode, escape_control_characters, flag, integer, lossy_text, parse},
+        lenient::{
+            Object, escape_control_characters, flag, integer, lossy_text, parse, unexpected,
+        },
         open_enum::{ApprovalType, QuestionType, SpecialType},
-        query::Query,
     },
 };
 
@@ -45,41 +44,21 @@ pub struct Question {
     pub options: Vec<String>,
 }
 
-/// Encodes the body of a request.
-pub(crate) fn encode_settings(query: &Query) -> Result<Bytes> {
-    #[derive(Serialize)]
-    struct Body<'a> {
-        meetingid: &'a str,
-    }
-    let json = serde_json::to_vec(&Body { meetingid: query.meeting_id() })
-        .map_err(|e| Error::invalid_argument(e.to_string()))?;
-    Ok(json.into())
-}
-
 /// Decodes the response. Each field may have the types that a field of a page may have.
 pub(crate) fn decode_settings(body: &[u8]) -> Result<EnrollSettings> {
     let (body, _) = utf8(body)?;
     let body = escape_control_characters(&body);
-    let settings = parse(&body, "the response does not contain enrollment settings")?;
-    if let Some(error) = errcode(&settings) {
-        return Err(error);
-    }
-    let invalid = |field| Error::decode(format!("`{field}` has an unexpected type or value"));
-    if !["errcode", "approve_type", "question_list"].iter().any(|key| settings.contains_key(*key)) {
-        return Err(Error::decode("the response is JSON, but not enrollment settings"));
-    }
-    integer(settings.get("errcode")).ok_or_else(|| invalid("errcode"))?;
-    let approval = number(&settings, "approve_type").ok_or_else(|| invalid("approve_type"))?;
-    let collects = number(&settings, "is_collect_question");
-    let collects = collects.ok_or_else(|| invalid("is_collect_question"))?;
-    let staff = flag(settings.get("no_registration_needed_for_staff"));
+    let fields = ["errcode", "approve_type", "question_list"];
+    let settings = parse(&body, "enrollment settings", &fields)?;
+    let number = |field| number(&settings, field).ok_or_else(|| unexpected(field));
+    let staff_field = "no_registration_needed_for_staff";
+    let staff = flag(settings.get(staff_field)).ok_or_else(|| unexpected(staff_field))?;
     let questions = list(&settings, "question_list", |json| question(&from_str(json).ok()?));
     Ok(EnrollSettings {
-        approval: approval.into(),
-        collects_answers: collects == YES,
-        staff_need_no_enrollment: staff
-            .ok_or_else(|| invalid("no_registration_needed_for_staff"))?,
-        questions: questions.ok_or_else(|| invalid("question_list"))?,
+        approval: number("approve_type")?.into(),
+        collects_answers: number("is_collect_question")? == YES,
+        staff_need_no_enrollment: staff,
+        questions: questions.ok_or_else(|| unexpected("question_list"))?,
     })
 }
 

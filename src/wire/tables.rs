@@ -5,12 +5,13 @@ use std::{collections::BTreeMap, fmt, ops::Range, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
-/// The maximum number of rows per page: two hundred times what WeCom sends (document 98876). It bounds the
+use crate::error::MalformedRow;
+
+/// The maximum number of rows per page: two hundred times what WeCom sends (doc 98876). It bounds the
 /// memory for the rows of a hostile response; the size of the body bounds the memory for answers.
 pub(crate) const MAX_ROWS: usize = 10_000;
 
-/// A decoded list response.
-pub(super) struct List {
+pub(super) struct ListResponse {
     /// `body` is not set yet.
     pub(super) tables: Tables,
     pub(super) has_more: bool,
@@ -26,13 +27,12 @@ pub(super) struct Tables {
     /// All rows of the page. A malformed row is an empty entry, so that indices match.
     pub(super) rows: Vec<Row>,
     /// The malformed rows, by index.
-    pub(super) malformed: BTreeMap<usize, Malformed>,
+    pub(super) malformed: BTreeMap<usize, MalformedRow>,
     pub(super) answers: Vec<AnswerRow>,
     pub(super) contents: Vec<ByteRange>,
 }
 
 impl Tables {
-    /// Returns the string in this byte range.
     pub(super) fn text(&self, range: ByteRange) -> &str {
         self.text_in(&self.body, range)
     }
@@ -49,10 +49,10 @@ impl Tables {
     }
 }
 
-/// Tables contain personal data, so nothing of them is printed.
+/// Tables contain personal data, so only their size is printed.
 impl fmt::Debug for Tables {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Tables(..)")
+        write!(f, "Tables({} rows)", self.rows.len())
     }
 }
 
@@ -76,7 +76,7 @@ impl ByteRange {
     }
 }
 
-/// Bodies are capped at 1 GiB (see `ClientBuilder::max_body`), so no offset is ever truncated.
+/// Converts an offset. Bodies are capped at 1 GiB (see `ClientBuilder::max_body`), so none is ever truncated.
 pub(super) fn narrow(n: usize) -> u32 {
     u32::try_from(n).unwrap_or(u32::MAX)
 }
@@ -104,14 +104,6 @@ pub(super) struct AnswerRow {
     pub(super) question_num: u32,
     pub(super) question_type: u32,
     pub(super) special_type: u32,
-}
-
-/// A malformed row, and the field at which decoding failed.
-#[derive(Clone, PartialEq, Eq)]
-pub(super) struct Malformed {
-    pub(super) enroll_id: Option<String>,
-    pub(super) raw: String,
-    pub(super) field: &'static str,
 }
 
 /// WeCom's opaque reference to a page. It is sent back unchanged and never appears in `Debug`.
