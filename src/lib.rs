@@ -1,7 +1,7 @@
 //! Streams the enrollment list of a WeCom (企业微信) webinar or meeting, one row at a time, and sets statuses.
 //!
 //! A [`Client`] requests `/cgi-bin/meeting/webinar/enroll/list` in pages of at most 50 rows, and yields the
-//! enrollees as a [`futures::Stream`]. The next page is requested only when it is needed, so that only one is
+//! enrollees as a [`futures::Stream`]. The next page is requested only when it is needed, so only one page is
 //! in memory. The client stays within WeCom's rate limits and retries transient failures.
 //!
 //! ```no_run
@@ -21,6 +21,10 @@
 //! # }
 //! ```
 //!
+//! [`EnrollStream::checkpoint`] returns a position to save, and [`Client::resume`] continues there. After an error,
+//! save [`Error::resume_from`]. To save one page at a time, use [`Client::pages`] and [`Client::resume_pages`].
+#![cfg_attr(feature = "simulator", doc = "The [cookbook](_cookbook) has complete programs.")]
+//!
 //! [`Client::set_status`] approves or rejects enrollments in batches and reports which ids are confirmed.
 //! [`Client::enroll_settings`] returns whether an organizer approves enrollments, and the questions.
 //!
@@ -39,16 +43,18 @@
 //!
 //! # Guarantees
 //!
-//! - **Every row once, in order**, or an error that carries the [`Checkpoint`] to resume from. An empty page
-//!   does not end a list, a repeated page and a repeated or missing cursor are errors, and a malformed row
-//!   does not affect other rows. If a page changes between two runs, its rows may repeat; none is lost.
+//! - **Every row that the server sends, exactly once and in order**, or an error that carries the [`Checkpoint`]
+//!   to resume from. An empty page does not end a list, a repeated page and a repeated or missing cursor are
+//!   errors, and a malformed row does not affect other rows. If the yielded rows of a page changed between two
+//!   runs, the whole page is yielded again. WeCom documents no snapshots: if enrollees leave while the list is
+//!   read, WeCom itself may skip rows.
 //! - **Within the rate limits**: no sliding window has more calls than the quota, for all clones of a client,
 //!   retries included; with the feature `redis`, for all processes that share a Redis.
 //! - **Cancel safe**: dropping a pending `next()` loses nothing; dropping a stream cancels its request.
 //! - **Bounded**: one page is in memory, plus the pages that are read ahead. The size of responses, the
 //!   number of attempts and their time are limited. Redirects are not followed.
-//! - **Secrets stay secret**: no access token, secret or cursor of 8 bytes or more appears in `Debug`,
-//!   `Display`, errors or logs.
+//! - **Secrets stay secret**: no access token, secret or cursor appears in `Debug`, `Display`, errors or logs.
+//!   Values shorter than 8 bytes are not searched for in the server's messages.
 //!
 //! # Features
 //!
@@ -60,7 +66,7 @@
 //! | `redis` | `Redis`: one quota and one access token for all processes |
 //! | `simulator` | `simulator`: an in-process WeCom server with fault injection, for tests |
 //! | `cli` | the command line `wecom-enroll` |
-//! | `sync` | its command `sync`, which keeps a database in step with lists |
+//! | `sync` | its command `sync`, which keeps a database in sync with lists |
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 

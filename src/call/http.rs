@@ -26,8 +26,8 @@ use crate::{
 /// The time limit for connecting, TLS included. It is part of the attempt's own limit.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// An idle connection keeps about 80 kB of buffers. At WeCom's limit of 10,000 calls per minute and
-/// 0.3 s per call, 50 connections are busy and few are idle; more are left idle only by a burst.
+/// The maximum number of idle connections, each of which keeps about 80 kB of buffers. At WeCom's limit of 10,000
+/// calls per minute and 0.3 s per call, 50 connections are busy and few are idle; only a burst leaves more.
 const MAX_IDLE: usize = 32;
 
 /// The chunks of a body are joined when there are this many, so that a server that sends small chunks cannot
@@ -85,9 +85,9 @@ impl HttpTransport {
     /// Returns a builder with the settings that [`with_client`](Self::with_client) requires, for an HTTP client
     /// with other proxies, headers or timeouts.
     ///
-    /// Its TLS is configured, so that reqwest needs no default provider of rustls, without which
-    /// `reqwest::Client::builder().build()` panics. Therefore root certificates that are added to the builder
-    /// have no effect: set `SSL_CERT_FILE`, or replace the configuration with `tls_backend_preconfigured`.
+    /// Its TLS is configured, so reqwest does not look for a default rustls provider, and does not panic if there is
+    /// none. Therefore root certificates that are added to the builder have no effect: set `SSL_CERT_FILE`, or
+    /// replace the configuration with `tls_backend_preconfigured`.
     ///
     /// # Errors
     ///
@@ -113,16 +113,16 @@ impl HttpTransport {
     /// `referer(false)`: otherwise a redirect leaks the access token in the `Referer` header. Also use
     /// `retry(retry::never())`, because reqwest's retries do not use quota.
     ///
-    /// [`Error::is_proxy`] detects that a proxy of this client refuses to connect, which is always a permanent
-    /// error, but not that the proxy cannot be reached.
+    /// With this client, [`Error::is_proxy`] returns true if a proxy refuses to connect (always a permanent error),
+    /// and false if the proxy cannot be reached.
     #[must_use]
     pub fn with_client(client: reqwest::Client) -> Self {
         Self { client, proxies: None, may_redirect: true }
     }
 
     async fn exchange(&self, request: Request<Bytes>, max_body: usize) -> Result<Response<Bytes>> {
-        // On a runtime with one thread, a reader that keeps the thread busy also keeps the connections from noticing
-        // that the server has closed them. They notice it now.
+        // On a single-threaded runtime, a busy reader prevents the connection tasks from running. Yields, so that
+        // connections that the server has closed are removed from the pool first.
         yield_now().await;
         let (head, body) = request.into_parts();
         // Formats the URL into a buffer that is large enough, so that it does not reallocate.
@@ -212,9 +212,8 @@ fn without_url(error: reqwest::Error) -> Error {
     if is_timeout { error.with_connection_failure(ConnectionFailure::Timeout, true) } else { error }
 }
 
-/// Appends the chunks to the body. Memory is reserved for what was received, not for what `Content-Length`
-/// promises: otherwise a thousand concurrent calls would each hold the memory of a whole body while they wait
-/// for it.
+/// Appends the chunks to the body. Memory is reserved for what was received, not for what `Content-Length` promises:
+/// otherwise a thousand concurrent calls would each hold the memory of a whole body while they wait for it.
 fn join(body: &mut BytesMut, chunks: &mut Vec<Bytes>) {
     body.reserve(chunks.iter().map(Bytes::len).sum());
     chunks.drain(..).for_each(|chunk| body.extend_from_slice(&chunk));

@@ -13,11 +13,10 @@
 //!
 //! A position in the queue reserves nothing. A caller takes its permit only when it sends the request, so a
 //! dropped wait uses no quota. A caller that is due but is not polled within [`GRACE`] is removed by the next
-//! caller that is polled, and so does not delay the others. Its position is restored when it is polled again.
-//! Because a caller cannot know whether those before it are still polled, it checks every [`CHECK_INTERVAL`]
-//! while permits are due, and every `GRACE` after it has removed a caller. Therefore unpolled callers, no
-//! matter how many, delay a caller by `CHECK_INTERVAL + 2 * GRACE` at most: half a second. If more than 1,500
-//! callers are queued, they check less often, and the limit increases with their number ([`CHECK_SPACING`]).
+//! caller that is polled. Its position is restored when it is polled again. While permits are due, a caller
+//! checks every [`CHECK_INTERVAL`], and every `GRACE` after it has removed another. Therefore unpolled callers
+//! delay it by `CHECK_INTERVAL + 2 * GRACE` at most: half a second. With more than 1,500 callers in the queue,
+//! the limit increases with their number ([`CHECK_SPACING`]).
 
 use std::{
     collections::BTreeMap,
@@ -68,7 +67,7 @@ pub struct Quota {
 }
 
 impl Quota {
-    /// WeCom's limits per organization and API: 10,000 calls per minute and 150,000 per hour (document 90454,
+    /// WeCom's limits per organization and API: 10,000 calls per minute and 150,000 per hour (doc 90454,
     /// 2023-08-28). WeCom may change them.
     pub(crate) const WECOM: [Self; 2] = [
         Self { calls: NonZeroU32::MIN.saturating_add(9_999), window: Duration::from_secs(60) },
@@ -98,17 +97,6 @@ impl Quota {
             ));
         }
         Ok(Self { calls, window })
-    }
-
-    /// Chooses burst and interval such that `burst + window / interval` never exceeds `calls`, even if the
-    /// window includes both its ends.
-    fn governor(self) -> governor::Quota {
-        let burst = self.calls.get().div_ceil(10);
-        let interval = self.window / (self.calls.get() - burst + 1) + Duration::from_nanos(1);
-        let burst = NonZeroU32::new(burst).unwrap_or(NonZeroU32::MIN);
-        governor::Quota::with_period(interval)
-            .unwrap_or(governor::Quota::per_hour(NonZeroU32::MIN))
-            .allow_burst(burst)
     }
 }
 
@@ -179,7 +167,6 @@ struct State {
     next_number: u64,
 }
 
-/// A blocked caller.
 struct Waiter {
     /// When the caller checks again.
     check_at: Instant,
@@ -307,7 +294,7 @@ impl State {
         // Numbers of callers that have left the queue count, too. If this makes the result too late, the
         // caller is woken when it becomes the first.
         let until = self.due(now, u32::try_from(own.number - first).unwrap_or(u32::MAX));
-        // If there is capacity for it now, but others are before it, it is woken when it becomes the first.
+        // If there is capacity now, but other callers are first, this caller is woken when it becomes the first.
         let due = if until > now { until } else { check_at };
         // At least the resolution of a timer, or a caller with a short interval would not sleep at all.
         let check_at = check_at.min(due).max(now + TIMER_RESOLUTION);
@@ -359,11 +346,16 @@ struct Window {
 }
 
 impl Window {
-    fn new(quota: Quota) -> Self {
-        let state = Cell::default();
-        let clock = TokioClock(Instant::now());
-        let quota = quota.governor();
-        let (burst, interval) = (quota.burst_size(), quota.replenish_interval());
+    /// Chooses burst and interval such that `burst + window / interval` never exceeds `calls`, even if the
+    /// window includes both its ends.
+    fn new(Quota { calls, window }: Quota) -> Self {
+        let burst = calls.get().div_ceil(10);
+        let interval = window / (calls.get() - burst + 1) + Duration::from_nanos(1);
+        let burst = NonZeroU32::new(burst).unwrap_or(NonZeroU32::MIN);
+        let quota = governor::Quota::with_period(interval)
+            .unwrap_or(governor::Quota::per_hour(NonZeroU32::MIN))
+            .allow_burst(burst);
+        let (state, clock) = (Cell::default(), TokioClock(Instant::now()));
         Self { limiter: RateLimiter::new(quota, state.clone(), clock), state, burst, interval }
     }
 
@@ -379,8 +371,7 @@ impl Window {
     }
 }
 
-/// governor's state of one window. It is only used under the limiter's lock, so plain loads and stores are
-/// enough.
+/// governor's state of one window. It is only used under the limiter's lock, so plain loads and stores are enough.
 #[derive(Clone, Debug, Default)]
 struct Cell(Arc<AtomicU64>);
 

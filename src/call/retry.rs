@@ -1,7 +1,4 @@
-//! [`RetryPolicy`]: whether a failed attempt is retried, and after how long.
-//!
-//! A policy depends only on the error, the number of the attempt, the elapsed time and random jitter. The
-//! retry loop in `call/mod.rs` applies it.
+//! [`RetryPolicy`]: whether a failed attempt is retried, and after how long. The retry loop applies it.
 
 use std::time::Duration;
 
@@ -12,13 +9,16 @@ use crate::error::Error;
 /// The backoff before attempt *n* + 1 is a random time between zero and `base` · 2ⁿ⁻¹ (full jitter), at most
 /// `cap`. If the server asks for a longer wait, that wait replaces the backoff.
 ///
-/// **How long can a call take?** With the defaults, 4 attempts of at most 30 s each
-/// ([`ClientBuilder::attempt_timeout`](crate::ClientBuilder::attempt_timeout)) and 3 backoffs of at most 0.5
-/// s, 1 s and 2 s: 2 minutes and 3.5 seconds, plus one more request of at most 30 s if the access token is
-/// refused. In addition, a call waits for quota and for the access token, and for as long as the server asks:
-/// 60 s after errcode 45009, up to [`max_retry_after`](Self::max_retry_after) per retry. A token from a custom
-/// source takes at most 30 s per attempt, and one from `gettoken` as long as a call. For a limit on
-/// everything, wrap the stream in [`tokio::time::timeout`].
+/// With the defaults, attempts and backoffs take at most 2 minutes and 3.5 seconds per call: 4 attempts of 30 s
+/// ([`ClientBuilder::attempt_timeout`](crate::ClientBuilder::attempt_timeout)) and backoffs of 0.5 s, 1 s and 2 s.
+/// A call takes longer by
+///
+/// - another request of at most 30 s, if the access token is refused;
+/// - waits for quota;
+/// - waits for a token: at most 30 s per attempt from a custom source, and as long as a call from `gettoken`;
+/// - waits that the server asks for: 60 s after errcode 45009, up to `max_retry_after` per retry.
+///
+/// To limit the total time, wrap the stream in [`tokio::time::timeout`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RetryPolicy {
     pub(crate) max_attempts: u32,
@@ -53,7 +53,7 @@ impl RetryPolicy {
         Self { max_attempts: 1, ..Self::new() }
     }
 
-    /// Sets the number of attempts per call, including the first. Default: 4, because WeCom document 90313
+    /// Sets the number of attempts per call, including the first. Default: 4, because WeCom doc 90313
     /// allows at most three retries of errcode -1.
     ///
     /// [`ClientBuilder::build`](crate::ClientBuilder::build) refuses 0.
@@ -74,18 +74,16 @@ impl RetryPolicy {
         Self { cap, ..self }
     }
 
-    /// Sets a limit on the time from sending the first attempt to the end of the last backoff. A retry whose
-    /// backoff would end later is not made. Waits for quota or a token after the backoff are not included.
-    /// Default: unlimited.
+    /// Sets a limit on the time from sending the first attempt to the end of the last backoff. A retry whose backoff
+    /// would end later is not made. Waits for quota or a token after the backoff are not included. Default: unlimited.
     #[must_use]
     pub const fn max_elapsed(self, max_elapsed: Duration) -> Self {
         Self { max_elapsed, ..self }
     }
 
     /// Sets the longest wait that the server may ask for, in seconds or with a date. If it asks for more, the
-    /// call fails, and
-    /// [`Error::retry_after`](crate::Error::retry_after) returns the wait. Default: 1 hour, which is how long
-    /// WeCom blocks calls that exceed an hourly limit (document 90454).
+    /// call fails, and [`Error::retry_after`](crate::Error::retry_after) returns the wait. Default: 1 hour, which
+    /// is how long WeCom blocks calls that exceed an hourly limit (doc 90454).
     #[must_use]
     pub const fn max_retry_after(self, max_retry_after: Duration) -> Self {
         Self { max_retry_after, ..self }

@@ -8,8 +8,8 @@ use http::{
 };
 use httpdate::parse_http_date;
 
-/// Returns how long the server asks to wait, the longest if it gives several times. Ignores what is neither a
-/// number nor a date. The retry policy limits the wait.
+/// Returns how long the server asks to wait. If the header has several values, returns the longest. Ignores what is
+/// neither a number nor a date. The retry policy limits the wait.
 pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let values = headers.get_all(RETRY_AFTER).iter().filter_map(|value| value.to_str().ok());
     // Field lines may have been joined with commas, but a date contains a comma, too.

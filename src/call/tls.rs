@@ -10,11 +10,10 @@ use rustls_platform_verifier::BuilderVerifierExt;
 
 use crate::error::{ConnectionFailure, Error, Result};
 
-/// Creates a configuration that trusts the root certificates of the system, or except on macOS and Windows,
-/// those in `SSL_CERT_FILE` and `SSL_CERT_DIR`.
+/// Creates a configuration with the system's root certificates, or (not on macOS and Windows) those in
+/// `SSL_CERT_FILE` and `SSL_CERT_DIR`.
 ///
-/// The cryptography is the one that the application has installed as the default of its process, or ring.
-/// Installs no default, because that is up to the application.
+/// Uses the application's default crypto provider, or ring if none is installed. Installs none.
 pub(crate) fn client_config() -> Result<ClientConfig> {
     let default = CryptoProvider::get_default().cloned();
     let provider = default.unwrap_or_else(|| Arc::new(ring::default_provider()));

@@ -19,24 +19,15 @@ use zeroize::Zeroizing;
 
 use crate::error::{Error, Result};
 
-/// How long to wait before a refused secret is sent again: repeated wrong secrets ban the IP (WeCom document
-/// 90313).
+/// How long to wait before a refused secret is sent again: repeated wrong secrets ban the IP (WeCom doc 90313).
 pub(crate) const REFUSAL_PERIOD: Duration = Duration::from_secs(60);
 
 /// An access token. `Debug` does not print it, and its memory is wiped when the last clone is dropped.
-///
-/// ```
-/// use wecom_enroll::AccessToken;
-///
-/// let token = AccessToken::new("TOKEN");
-/// assert_eq!(token.expose(), "TOKEN");
-/// assert_eq!(format!("{token:?}"), "AccessToken(..)");
-/// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct AccessToken(Arc<Zeroizing<String>>);
 
 impl AccessToken {
-    /// Creates a token. WeCom's tokens have up to 512 bytes (document 91039).
+    /// Creates a token. WeCom's tokens have up to 512 bytes (doc 91039).
     pub fn new(token: impl Into<String>) -> Self {
         Self(Arc::new(Zeroizing::new(token.into())))
     }
@@ -64,14 +55,12 @@ pub trait TokenSource: Send + Sync + 'static {
     /// Return [`Error::token`] if there is no token, or [`Error::transport`] if the failure is transient. The
     /// call fails with this error without a retry: retries are up to the source.
     ///
-    /// A source that takes longer than
-    /// [`ClientBuilder::attempt_timeout`](crate::ClientBuilder::attempt_timeout) is dropped. That is a failed
-    /// attempt, so the retry policy decides whether the source is called again.
+    /// A source that takes longer than [`ClientBuilder::attempt_timeout`](crate::ClientBuilder::attempt_timeout) is
+    /// dropped. That is a failed attempt, so the retry policy decides whether the source is called again.
     ///
     /// # Cancel safety
     ///
-    /// The future may be dropped at any await point, like the `next()` of a stream. The source must remain
-    /// usable.
+    /// The future may be dropped at any await point, like the `next()` of a stream. The source must remain usable.
     fn token(&self) -> BoxFuture<'_, Result<AccessToken>>;
 
     /// Returns the token if it is available without waiting. Default: `None`.
@@ -79,13 +68,11 @@ pub trait TokenSource: Send + Sync + 'static {
         None
     }
 
-    /// Called when WeCom refuses this token (errcode 40014 or 42001), so that the next [`token`](Self::token)
-    /// is another one. Compare `refused` with the current token first: it may have been replaced in the
-    /// meantime.
+    /// Called when WeCom refuses this token (errcode 40014 or 42001), so that the next [`token`](Self::token) is
+    /// another one. Compare `refused` with the current token first: it may have been replaced in the meantime.
     fn invalidate(&self, refused: &AccessToken);
 }
 
-/// A token that does not change.
 pub(crate) struct FixedToken(pub(crate) AccessToken);
 
 impl TokenSource for FixedToken {
