@@ -117,7 +117,7 @@
 //! # use wecom_enroll::{Client, simulator::Simulator};
 //! # // Only the simulator needs a runtime.
 //! # let runtime = tokio::runtime::Runtime::new()?;
-//! # let sim = Simulator::builder().enrollees(300).fault("broken-row@2".parse()?);
+//! # let sim = Simulator::builder().enrollees(300).fault("malformed-row@2".parse()?);
 //! # let sim = runtime.block_on(sim.fault("errcode=50003@4".parse()?).start())?;
 //! # let client = Client::builder().access_token(sim.access_token()).base_url(sim.base_url()).build()?;
 //! let query = Query::webinar("MEETINGID1");
@@ -335,7 +335,7 @@
 //! # async fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
 //! let sim = Simulator::builder()
 //!     .enrollees(300)
-//!     .fault("broken-row@2".parse()?)
+//!     .fault("malformed-row@2".parse()?)
 //!     .fault("status=503@3".parse()?)
 //!     .fault("errcode=730008@8".parse()?)
 //!     .start()

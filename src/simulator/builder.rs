@@ -8,9 +8,9 @@ use super::fault::Fault;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Calls {
-    /// Requests to both lists, including those that failed.
+    /// Requests to `list`, for webinars and meetings, including those that failed.
     pub list: u64,
-    /// Requests that set statuses, for webinars and meetings, including those that failed.
+    /// Requests to `approve`, for webinars and meetings, including those that failed.
     pub approve: u64,
     /// Requests to `get_config`, for webinars and meetings, including those that failed.
     pub get_config: u64,
@@ -55,7 +55,8 @@ impl SimulatorBuilder {
         self
     }
 
-    /// Sets the credentials that `gettoken` accepts. Default: [`Simulator::CORP_ID`](super::Simulator::CORP_ID) and [`Simulator::SECRET`](super::Simulator::SECRET).
+    /// Sets the credentials that `gettoken` accepts. Default: [`Simulator::CORP_ID`](super::Simulator::CORP_ID) and
+    /// [`Simulator::SECRET`](super::Simulator::SECRET).
     #[must_use]
     pub fn credentials(self, corp_id: impl Into<String>, secret: impl Into<String>) -> Self {
         Self { corp_id: corp_id.into(), secret: secret.into(), ..self }
@@ -75,10 +76,11 @@ impl SimulatorBuilder {
         Self { latency, ..self }
     }
 
-    /// Sets the maximum number of requests to each endpoint except `gettoken` within any window of this length. Default: no limit.
+    /// Sets the maximum number of requests to each endpoint except `gettoken` within any window of this length.
+    /// Default: no limit.
     ///
-    /// Requests beyond the limit get errcode 45009 and do not count against the limit. The window is measured by arrival times, so a
-    /// client that sends exactly at the limit can exceed it if a request is delayed.
+    /// Requests beyond the limit get errcode 45009 and do not count against the limit. The window is measured by
+    /// arrival times, so a client that sends exactly at the limit can exceed it if a request is delayed.
     #[must_use]
     pub fn quota(self, calls: usize, window: Duration) -> Self {
         Self { quota: Some((calls, window)), ..self }

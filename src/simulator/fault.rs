@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr};
 
 use super::{
     endpoint::Api,
-    fault_kind::{FaultKind, LIST_ONLY, PLAIN, WITH_VALUE},
+    fault_kind::{FaultKind, PLAIN, WITH_VALUE},
 };
 
 /// The requests that a fault applies to. They are numbered from 1.
@@ -33,8 +33,8 @@ impl When {
 
 /// A simulated fault and the requests that it applies to.
 ///
-/// A new fault applies to every list request. Requests are numbered from 1, separately for list requests, approve
-/// requests and `get_config` requests (those for webinars and for meetings together) and for `gettoken`.
+/// A new fault applies to every list request. Requests are numbered from 1, separately for `list`, `approve`,
+/// `get_config` and `gettoken`. Webinars and meetings are counted together.
 ///
 /// # Specification
 ///
@@ -73,17 +73,18 @@ impl When {
 /// | `empty-page` | a page without rows; its `next_cursor` leads to the requested rows | list |
 /// | `null-list` | like `empty-page`, with an `enroll_list` of null | list |
 /// | `absent-list` | like `empty-page`, without `enroll_list` | list |
-/// | `broken-row` | a page whose middle row has a number as its `answer_list` | list |
+/// | `malformed-row` | a page whose middle row has a number as its `answer_list` | list |
 /// | `not-object-row` | a page whose middle row is a number | list |
 /// | `invalid-utf8` | a page whose middle row has a byte in `nick_name` that is not UTF-8 | list |
 /// | `deep` | a page whose middle row has 200,000 nested arrays as its `nick_name` | list |
 /// | `add=N` | the normal response, after `N` pending enrollees were added at the end of the meeting | list, approve |
-/// | `drop=N` | the normal response, after the first `N` enrollees of the meeting, or of the batch, were removed | list, approve |
+/// | `drop=N` | the normal response, after the first `N` enrollees of the meeting or batch left | list, approve |
 /// | `lost` | none: the statuses are set, then the connection is reset | approve |
 /// | `partial=N` | the normal response, but only the first `N` statuses are set | approve |
 /// | `too-big=N` | errcode 40058 if the batch has more than `N` ids | approve |
 ///
-/// `reset`, `status` and the errcodes prevent what an approve request would change; `reset-body` and `cut` do not.
+/// With `reset`, `status` or an errcode, an approve request changes nothing. With `reset-body` or `cut`, its changes
+/// are made.
 ///
 /// # Example
 ///
@@ -166,11 +167,11 @@ impl Fault {
         Self { api: Api::GetConfig, ..self }
     }
 
-    /// Returns the syntax of every kind, such as `reset` or `latency=DURATION`, for a help text. Kinds that apply to
-    /// approve requests only start with `approve:`.
+    /// Returns the syntax of every kind, such as `reset` or `latency=DURATION`, for a help text. A kind that applies
+    /// only to approve requests starts with `approve:`.
     pub fn kinds() -> impl Iterator<Item = &'static str> {
-        let plain = PLAIN.iter().chain(&LIST_ONLY).map(|(name, _)| *name);
-        plain.chain(["approve:lost"]).chain(WITH_VALUE)
+        let plain = PLAIN.iter().filter(|(_, _, apis)| *apis != [Api::Approve]);
+        plain.map(|(name, ..)| *name).chain(["approve:lost"]).chain(WITH_VALUE)
     }
 
     /// Returns whether the fault applies to the `n`th request.
@@ -212,20 +213,14 @@ impl FromStr for Fault {
             };
             error(&format!("expected {syntax}{note}"))
         })?;
-        match kind.apis() {
-            apis if apis.contains(&api) => Ok(Self { kind, api, when }),
-            [Api::Approve] => {
-                Err(error("this fault applies to approve requests only; write approve: before it"))
-            }
-            [Api::List] => Err(error(&format!(
-                "this fault applies to list requests only; remove {}",
-                api.prefix()
-            ))),
-            _ => Err(error(&format!(
-                "this fault applies to list and approve requests only; remove {}",
-                api.prefix()
-            ))),
-        }
+        let remove = format!("remove {}", api.prefix());
+        let (apis, remedy) = match kind.apis() {
+            apis if apis.contains(&api) => return Ok(Self { kind, api, when }),
+            [Api::Approve] => ("approve", "write approve: before it"),
+            [Api::List] => ("list", &*remove),
+            _ => ("list and approve", &*remove),
+        };
+        Err(error(&format!("this fault applies to {apis} requests only; {remedy}")))
     }
 }
 

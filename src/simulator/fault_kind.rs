@@ -36,9 +36,9 @@ pub enum FaultKind {
     Slow(Duration),
     /// `hang`: never responds.
     Hang,
-    /// `repeat-cursor`: sends the `next_cursor` of the page that was requested.
+    /// `repeat-cursor`: sends the cursor of the requested page as its `next_cursor`.
     RepeatCursor,
-    /// `cycle`: sends the `next_cursor` of the second page.
+    /// `cycle`: sends the cursor of the second page as the `next_cursor`.
     Cycle,
     /// `no-cursor`: sends `has_more` without a `next_cursor`.
     NoCursor,
@@ -48,8 +48,8 @@ pub enum FaultKind {
     NullList,
     /// `absent-list`: like `empty-page`, without `enroll_list`.
     AbsentList,
-    /// `broken-row`: replaces the `answer_list` of the middle row with a number.
-    BrokenRow,
+    /// `malformed-row`: replaces the `answer_list` of the middle row with a number.
+    MalformedRow,
     /// `not-object-row`: replaces the middle row with a number.
     NotObjectRow,
     /// `invalid-utf8`: inserts a byte that is not UTF-8 into the `nick_name` of the middle row.
@@ -81,34 +81,28 @@ pub enum FaultKind {
     TokenInvalid,
 }
 
-/// The kinds without a value that apply to every request.
-pub(super) const PLAIN: [(&str, FaultKind); 8] = [
-    ("reset", FaultKind::Reset),
-    ("reset-body", FaultKind::ResetBody),
-    ("cut", FaultKind::Cut),
-    ("hang", FaultKind::Hang),
-    ("endless", FaultKind::Endless),
-    ("gzip-bomb", FaultKind::GzipBomb),
-    ("token-expired", FaultKind::TokenExpired),
-    ("token-invalid", FaultKind::TokenInvalid),
+/// The kinds without a value, and the APIs whose requests they apply to.
+pub(super) const PLAIN: [(&str, FaultKind, &[Api]); 19] = [
+    ("reset", FaultKind::Reset, &Api::ALL),
+    ("reset-body", FaultKind::ResetBody, &Api::ALL),
+    ("cut", FaultKind::Cut, &Api::ALL),
+    ("hang", FaultKind::Hang, &Api::ALL),
+    ("endless", FaultKind::Endless, &Api::ALL),
+    ("gzip-bomb", FaultKind::GzipBomb, &Api::ALL),
+    ("token-expired", FaultKind::TokenExpired, &Api::ALL),
+    ("token-invalid", FaultKind::TokenInvalid, &Api::ALL),
+    ("repeat-cursor", FaultKind::RepeatCursor, &[Api::List]),
+    ("cycle", FaultKind::Cycle, &[Api::List]),
+    ("no-cursor", FaultKind::NoCursor, &[Api::List]),
+    ("empty-page", FaultKind::EmptyPage, &[Api::List]),
+    ("null-list", FaultKind::NullList, &[Api::List]),
+    ("absent-list", FaultKind::AbsentList, &[Api::List]),
+    ("malformed-row", FaultKind::MalformedRow, &[Api::List]),
+    ("not-object-row", FaultKind::NotObjectRow, &[Api::List]),
+    ("invalid-utf8", FaultKind::InvalidUtf8, &[Api::List]),
+    ("deep", FaultKind::Deep, &[Api::List]),
+    ("lost", FaultKind::Lost, &[Api::Approve]),
 ];
-
-/// The kinds without a value that apply to list requests only.
-pub(super) const LIST_ONLY: [(&str, FaultKind); 10] = [
-    ("repeat-cursor", FaultKind::RepeatCursor),
-    ("cycle", FaultKind::Cycle),
-    ("no-cursor", FaultKind::NoCursor),
-    ("empty-page", FaultKind::EmptyPage),
-    ("null-list", FaultKind::NullList),
-    ("absent-list", FaultKind::AbsentList),
-    ("broken-row", FaultKind::BrokenRow),
-    ("not-object-row", FaultKind::NotObjectRow),
-    ("invalid-utf8", FaultKind::InvalidUtf8),
-    ("deep", FaultKind::Deep),
-];
-
-/// The kinds without a value that apply to approve requests only.
-pub(super) const APPROVE_ONLY: [(&str, FaultKind); 1] = [("lost", FaultKind::Lost)];
 
 /// The syntax of the kinds with a value. [`FaultKind::parse`] must accept each.
 pub(super) const WITH_VALUE: [&str; 10] = [
@@ -128,8 +122,7 @@ impl FaultKind {
     /// Parses `KIND[=VALUE]`.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let Some((name, value)) = text.split_once('=') else {
-            let mut kinds = PLAIN.into_iter().chain(LIST_ONLY).chain(APPROVE_ONLY);
-            return kinds.find_map(|(name, kind)| (name == text).then_some(kind));
+            return PLAIN.into_iter().find_map(|(name, kind, _)| (name == text).then_some(kind));
         };
         Some(match name {
             "status" => {
@@ -156,10 +149,12 @@ impl FaultKind {
     /// Returns the APIs whose requests the kind applies to.
     pub(super) fn apis(&self) -> &'static [Api] {
         match self {
-            Self::Lost | Self::Partial(_) | Self::TooBig(_) => &[Api::Approve],
+            Self::Partial(_) | Self::TooBig(_) => &[Api::Approve],
             Self::Add(_) | Self::Drop(_) => &[Api::List, Api::Approve],
-            _ if LIST_ONLY.iter().any(|(_, kind)| kind == self) => &[Api::List],
-            _ => &Api::ALL,
+            _ => {
+                let plain = PLAIN.iter().find(|(_, kind, _)| kind == self);
+                plain.map_or(&Api::ALL, |(_, _, apis)| apis)
+            }
         }
     }
 }
@@ -181,8 +176,8 @@ impl fmt::Display for FaultKind {
             Self::Partial(n) => write!(f, "partial={n}"),
             Self::TooBig(n) => write!(f, "too-big={n}"),
             plain => {
-                let mut kinds = PLAIN.iter().chain(&LIST_ONLY).chain(&APPROVE_ONLY);
-                f.write_str(kinds.find(|(_, kind)| kind == plain).map_or("", |(name, _)| name))
+                let plain = PLAIN.iter().find(|(_, kind, _)| kind == plain);
+                f.write_str(plain.map_or("", |(name, ..)| name))
             }
         }
     }

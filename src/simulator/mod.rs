@@ -1,20 +1,13 @@
 //! `Simulator`: a fake WeCom server for tests, with fault injection.
 //!
-//! It serves generated enrollees over HTTP on a loopback address, through `gettoken` and, both for webinars
-//! (`meeting/webinar/enroll`) and for meetings (`meeting/enroll`), through `list`, `approve` and `get_config`. Like WeCom, it expires tokens, refuses a cursor that
-//! belongs to another request, and enforces a rate limit, if one is set. It does not support TLS.
+//! It serves generated enrollees over HTTP on a loopback address. Its endpoints are `gettoken`, and `list`, `approve`
+//! and `get_config` for webinars (`meeting/webinar/enroll`) and for meetings (`meeting/enroll`). Like WeCom, it
+//! expires tokens, refuses a cursor that belongs to another request, and enforces a rate limit, if one is set. It
+//! does not support TLS.
 //!
-//! Enrollees can be added, removed and given another status while the simulator runs, by its methods and by faults. The
-//! position in a cursor is an offset, as it probably is in WeCom, so that such a change can make a listing skip rows.
-//!
-//! A request passes through these modules:
-//!
-//! 1. `server` accepts the connection and routes the request;
-//! 2. `state` counts it, enforces the rate limit, selects a fault (`fault`, `fault_kind`), and checks the token
-//!    (`tokens`);
-//! 3. `request` checks the parameters, and sets statuses or returns the settings (`questions`);
-//! 4. for a list, `page` builds the response from the enrollees of the meeting (`roster`), their rows (`enrollee`) and the next cursor;
-//! 5. `response` turns it into an HTTP response and applies the fault.
+//! Enrollees can be added, removed and given another status while the simulator runs, by its methods and by faults.
+//! The position in a cursor is an offset, as it probably is in WeCom, so that such a change can make a listing skip
+//! rows.
 
 mod builder;
 mod endpoint;
@@ -74,7 +67,7 @@ pub struct Simulator {
 }
 
 impl Simulator {
-    /// The default corp ID. [`SimulatorBuilder::credentials`] changes it.
+    /// The default corp id. [`SimulatorBuilder::credentials`] changes it.
     pub const CORP_ID: &'static str = "DEMO-CORP";
     /// The default secret. [`SimulatorBuilder::credentials`] changes it.
     pub const SECRET: &'static str = "DEMO-SECRET";
@@ -139,8 +132,8 @@ impl Simulator {
         self.state.change(meeting, |roster| index.is_some_and(|index| roster.remove(index)))
     }
 
-    /// Adds an enrollee that was removed again, at the former place and with the former status. Returns false if no
-    /// enrollee with this `enroll_id` was removed.
+    /// Adds a removed enrollee back, at its former position and with its former status. Returns false if no enrollee
+    /// with this `enroll_id` was removed.
     pub fn restore(&self, meeting: &str, enroll_id: &str) -> bool {
         let index = enrollee::index(enroll_id);
         self.state.change(meeting, |roster| index.is_some_and(|index| roster.restore(index)))
@@ -197,7 +190,8 @@ impl SimulatorBuilder {
     ///
     /// # Errors
     ///
-    /// Returns [`io::ErrorKind::InvalidInput`] if the address is not a loopback address, or the error of binding to it.
+    /// Returns [`io::ErrorKind::InvalidInput`] if the address is not a loopback address, or the error of binding to
+    /// it.
     pub async fn start(self) -> io::Result<Simulator> {
         if !self.listen.ip().is_loopback() {
             let message = format!("{} is not a loopback address", self.listen.ip());

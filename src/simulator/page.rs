@@ -130,7 +130,7 @@ fn corrupt_last_row(out: &mut Vec<u8>, start: usize, fault: &FaultKind) {
         found.map_or(start, |at| start + at + text.len())
     };
     match fault {
-        FaultKind::BrokenRow => {
+        FaultKind::MalformedRow => {
             out.truncate(end_of(out, br#""answer_list":"#));
             out.extend_from_slice(b"7}");
         }

@@ -2,7 +2,6 @@
 
 use serde::{Serialize, Serializer};
 
-/// A question of the form.
 #[derive(Serialize)]
 #[expect(clippy::struct_field_names, reason = "they are the field names of the API")]
 pub(super) struct Question {

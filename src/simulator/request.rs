@@ -1,13 +1,14 @@
 //! The requests with a JSON body. They are checked in the order that WeCom does: the token, the body, the parameters.
 
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::Deserialize;
+use serde_json::json;
 
 use super::{
     enrollee::{self, List},
     errcode,
     fault_kind::FaultKind,
     page::{ListRequest, Position},
-    questions::{QUESTIONS, Question},
+    questions::QUESTIONS,
     state::ServerState,
 };
 
@@ -16,35 +17,29 @@ const MAX_LIMIT: usize = 50;
 /// The parameters of a URL.
 type Params = [(String, String)];
 
+/// A body. Each endpoint uses only some of the fields.
 #[derive(Deserialize)]
-struct ListBody {
+struct Body {
     meetingid: Option<String>,
     status: Option<u32>,
     cursor: Option<String>,
     limit: Option<usize>,
-}
-
-#[derive(Deserialize)]
-struct ApproveBody {
-    meetingid: Option<String>,
     enroll_id_list: Option<Vec<String>>,
     action: Option<u32>,
 }
 
-#[derive(Deserialize)]
-struct ConfigBody {
-    meetingid: Option<String>,
-}
-
 impl ServerState {
-    /// Checks the token and reads the body.
-    fn read<T: DeserializeOwned>(&self, params: &Params, body: &[u8]) -> Result<T, i32> {
+    /// Checks the token, and reads the body. Returns it with its `meetingid`.
+    fn read(&self, params: &Params, body: &[u8]) -> Result<(Body, String), i32> {
         self.check_token(params)?;
         // serde deserializes a struct from an array as well, which WeCom refuses.
         if body.trim_ascii_start().first() != Some(&b'{') {
             return Err(errcode::INVALID_PARAMETER);
         }
-        serde_json::from_slice(body).map_err(|_| errcode::INVALID_PARAMETER)
+        let mut body: Body =
+            serde_json::from_slice(body).map_err(|_| errcode::INVALID_PARAMETER)?;
+        let meeting = body.meetingid.take().filter(|id| !id.is_empty());
+        Ok((body, meeting.ok_or(errcode::EMPTY_PARAMETER)?))
     }
 
     pub(super) fn check_list(
@@ -53,8 +48,7 @@ impl ServerState {
         params: &Params,
         body: &[u8],
     ) -> Result<(ListRequest, Position), i32> {
-        let body: ListBody = self.read(params, body)?;
-        let meeting = meeting(body.meetingid)?;
+        let (body, meeting) = self.read(params, body)?;
         let (status, limit) = (body.status.unwrap_or(0), body.limit.unwrap_or(MAX_LIMIT));
         if status > 3 || !(1..=MAX_LIMIT).contains(&limit) {
             return Err(errcode::INVALID_PARAMETER);
@@ -65,16 +59,15 @@ impl ServerState {
         Ok((request, position))
     }
 
-    /// Sets the statuses of a batch, or none if one of its ids is unknown. Returns the response body, which counts only
-    /// those that had another status.
+    /// Sets the statuses of a batch, or none if one of its ids is unknown. Returns the response body, which counts
+    /// only those that had another status.
     pub(super) fn approve(
         &self,
         params: &Params,
         body: &[u8],
         fault: Option<&FaultKind>,
     ) -> Result<Vec<u8>, i32> {
-        let body: ApproveBody = self.read(params, body)?;
-        let meeting = meeting(body.meetingid)?;
+        let (body, meeting) = self.read(params, body)?;
         let ids = body.enroll_id_list.unwrap_or_default();
         let action = body.action.ok_or(errcode::EMPTY_PARAMETER)?;
         if ids.is_empty() {
@@ -109,30 +102,15 @@ impl ServerState {
 
     /// Returns the response body of a `get_config` request.
     pub(super) fn get_config(&self, params: &Params, body: &[u8]) -> Result<Vec<u8>, i32> {
-        #[derive(Serialize)]
-        struct Config<'a> {
-            errcode: i32,
-            errmsg: &'a str,
-            approve_type: u8,
-            is_collect_question: u8,
-            no_registration_needed_for_staff: bool,
-            question_list: &'a [Question],
-        }
-        let body: ConfigBody = self.read(params, body)?;
-        meeting(body.meetingid)?;
-        let config = Config {
-            errcode: 0,
-            errmsg: "ok",
-            approve_type: 2,
-            is_collect_question: 2,
-            no_registration_needed_for_staff: true,
-            question_list: &QUESTIONS,
-        };
-        // Serializing these types to memory cannot fail.
-        Ok(serde_json::to_vec(&config).unwrap_or_default())
+        self.read(params, body)?;
+        let config = json!({
+            "errcode": 0,
+            "errmsg": "ok",
+            "approve_type": 2,
+            "is_collect_question": 2,
+            "no_registration_needed_for_staff": true,
+            "question_list": QUESTIONS,
+        });
+        Ok(config.to_string().into())
     }
-}
-
-fn meeting(id: Option<String>) -> Result<String, i32> {
-    id.filter(|id| !id.is_empty()).ok_or(errcode::EMPTY_PARAMETER)
 }

@@ -87,8 +87,8 @@ pub(super) fn endless() -> io::Result<Response<Body>> {
 
 /// Returns a valid gzip response that decompresses to 1,073,742,337 spaces.
 ///
-/// Its only deflate block has a Huffman table in which "repeat the last byte 258 times" takes two zero bits, so each zero
-/// byte of the body decompresses to 1,032 spaces.
+/// Its only deflate block has a Huffman table in which "repeat the last byte 258 times" takes two zero bits, so each
+/// zero byte of the body decompresses to 1,032 spaces.
 pub(super) fn gzip_bomb() -> io::Result<Response<Body>> {
     // The gzip header, the Huffman tables, and one space.
     const START: [u8; 25] = [

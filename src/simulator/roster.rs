@@ -65,7 +65,7 @@ impl Roster {
         self.contains(index) && self.removed.insert(index)
     }
 
-    /// Adds a removed enrollee again. Returns whether it was removed.
+    /// Adds a removed enrollee back. Returns whether it was removed.
     pub(super) fn restore(&mut self, index: u64) -> bool {
         self.removed.remove(&index)
     }

@@ -73,7 +73,7 @@ async fn body_in_small_chunks_is_joined_and_counted() {
 
 #[tokio::test]
 async fn row_that_is_deep_or_broken_affects_no_other() {
-    for spec in ["deep@2", "broken-row@2", "not-object-row@2"] {
+    for spec in ["deep@2", "malformed-row@2", "not-object-row@2"] {
         let sim = start(Simulator::builder().enrollees(150).fault(fault(spec))).await;
         let items: Vec<_> = builder(&sim).build().unwrap().enrolls(query()).collect().await;
         let expected = expected(150);
@@ -213,7 +213,7 @@ async fn log_of_a_stream_over_http_contains_no_secret() {
     record();
     let sim =
         Simulator::builder().enrollees(300).fault(fault("status=503@2")).fault(fault("reset@4"));
-    let sim = start(sim.fault(fault("broken-row@6")).fault(fault("token-expired@7"))).await;
+    let sim = start(sim.fault(fault("malformed-row@6")).fault(fault("token-expired@7"))).await;
     let token = sim.access_token();
     let client = builder(&sim).retry(RetryPolicy::new().base(Duration::from_millis(1))).build();
     let rows: Vec<_> = client.unwrap().enrolls(query()).collect().await;

@@ -300,7 +300,7 @@ async fn example_removes_rows_after_the_checkpoint() {
 
 #[tokio::test]
 async fn example_skips_malformed_rows() {
-    let (_sim, client, dir) = setup(120, &["broken-row@2"]).await;
+    let (_sim, client, dir) = setup(120, &["malformed-row@2"]).await;
     export(&client, &query(), dir.path()).await.unwrap();
     let mut rows = expected(120);
     rows.remove(75);

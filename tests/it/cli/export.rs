@@ -203,7 +203,7 @@ async fn error_of_one_meeting_does_not_end_the_others() {
 #[tokio::test]
 async fn malformed_rows_are_named_and_others_delivered() {
     let files = Files::new();
-    let sim = Simulator::builder().enrollees(150).fault(fault("broken-row@2"));
+    let sim = Simulator::builder().enrollees(150).fault(fault("malformed-row@2"));
     let sim = start(sim.fault(fault("not-object-row@3"))).await;
     let url = sim.base_url();
     let args = files.export(&url, &["M"]);

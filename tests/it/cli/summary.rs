@@ -143,7 +143,7 @@ async fn summary_after_an_error_is_marked_incomplete() {
 
 #[tokio::test]
 async fn summary_counts_malformed_rows_and_is_complete() {
-    let sim = Simulator::builder().enrollees(150).fault(fault("broken-row@2"));
+    let sim = Simulator::builder().enrollees(150).fault(fault("malformed-row@2"));
     let sim = start(sim).await;
     let url = sim.base_url();
     let done = run(&["summary", "--base-url", &url, "M", "--format", "json"]).await;

@@ -87,7 +87,7 @@ async fn invalid_approve_request_gets_an_errcode_and_changes_nothing() {
 }
 
 #[tokio::test]
-async fn approve_faults_change_what_they_say() {
+async fn approve_faults_change_only_the_documented_statuses() {
     for (spec, answers, changed) in [
         ("approve:partial=2", (0, Some(2)), 2),
         ("approve:partial=0", (0, Some(0)), 0),
@@ -132,7 +132,7 @@ async fn fault_after_the_change_loses_only_the_response() {
 }
 
 #[tokio::test]
-async fn quota_of_each_endpoint_is_separate() {
+async fn quota_that_is_exceeded_returns_45009_per_endpoint() {
     let sim = Simulator::builder().quota(1, Duration::from_secs(3600)).start().await.unwrap();
     for path in [WEBINAR, MEETING].into_iter().chain(APPROVE).chain(SETTINGS) {
         for errcode in [0, 45009] {

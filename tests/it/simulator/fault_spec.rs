@@ -41,7 +41,7 @@ fn fault_display_parses_back() {
 fn fault_kinds_lists_every_kind_of_the_grammar() {
     let kinds: Vec<_> = Fault::kinds().collect();
     assert_eq!(kinds.len(), 29);
-    for kind in ["reset", "broken-row", "status=CODE[;retry-after=SECONDS]", "headers=N"] {
+    for kind in ["reset", "malformed-row", "status=CODE[;retry-after=SECONDS]", "headers=N"] {
         assert!(kinds.contains(&kind), "{kind}");
     }
 }

@@ -252,7 +252,7 @@ async fn empty_page_faults_skip_no_row() {
 
 #[tokio::test]
 async fn row_faults_alter_only_the_middle_row() {
-    let sim = start(&["broken-row@2", "not-object-row@3", "invalid-utf8@4", "deep@5"]).await;
+    let sim = start(&["malformed-row@2", "not-object-row@3", "invalid-utf8@4", "deep@5"]).await;
     let expected = into_json(page(&sim).await).await;
     let restored = |mut page: Value, field: &str| {
         assert_eq!(page["enroll_list"][5].take(), json!(7), "{field}");
@@ -260,10 +260,10 @@ async fn row_faults_alter_only_the_middle_row() {
         page
     };
 
-    let mut broken = into_json(page(&sim).await).await;
-    assert_eq!(broken["enroll_list"][5]["answer_list"], 7);
-    broken["enroll_list"][5] = json!(7);
-    assert_eq!(restored(broken, "answer_list"), expected);
+    let mut malformed = into_json(page(&sim).await).await;
+    assert_eq!(malformed["enroll_list"][5]["answer_list"], 7);
+    malformed["enroll_list"][5] = json!(7);
+    assert_eq!(restored(malformed, "answer_list"), expected);
 
     let not_object = into_json(page(&sim).await).await;
     assert_eq!(restored(not_object, "row"), expected);

@@ -313,17 +313,6 @@ async fn token_that_was_revoked_or_is_foreign_is_invalid() {
 }
 
 #[tokio::test]
-async fn quota_that_is_exceeded_returns_45009_per_list() {
-    let sim = Simulator::builder().quota(2, Duration::from_secs(3600)).start().await.unwrap();
-    let body = json!({"meetingid": "M"});
-    for path in [WEBINAR, MEETING] {
-        for errcode in [0, 0, 45009] {
-            assert_eq!(into_json(list(&sim, path, &body).await).await["errcode"], errcode);
-        }
-    }
-}
-
-#[tokio::test]
 async fn connection_is_kept_alive() {
     let sim = start(&[]).await;
     let client = client_with_idle_connections(1);

@@ -127,7 +127,7 @@ async fn list_that_fails_before_sending_sends_nothing() {
 #[tokio::test]
 async fn malformed_row_of_a_requested_id_is_never_decided() {
     // The malformed row is at index 25.
-    let sim = with_faults(Simulator::builder().enrollees(50), &["broken-row"]).await;
+    let sim = with_faults(Simulator::builder().enrollees(50), &["malformed-row"]).await;
     let ids = [id(0), id(25)];
     let done = decide(&sim, "approve", &ids, &["--yes"]).await;
     assert_eq!(code(&done), 0, "{}", stderr(&done));

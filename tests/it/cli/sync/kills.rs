@@ -20,7 +20,7 @@ fn kills() -> u32 {
 pub(super) async fn kill_and_compare(mirror: &Mirror) {
     let sim = Simulator::builder().enrollees(400).latency(2 * MS);
     let sim = sim.fault(fault("reset-body@3%")).fault(fault("status=502@3%"));
-    let sim = start(sim.fault(fault("errcode=50100@2%")).fault(fault("broken-row@1%"))).await;
+    let sim = start(sim.fault(fault("errcode=50100@2%")).fault(fault("malformed-row@1%"))).await;
     let more = ["--max-attempts", "50", "-q", "--every", "20ms"];
     let mut printed = Vec::new();
     for _ in 0..kills() {

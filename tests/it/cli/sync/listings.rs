@@ -59,7 +59,7 @@ async fn listing_that_failed_or_is_malformed_removes_nobody() {
     for (spec, page, wanted) in [
         ("status=404", 1, 1),
         ("status=404", 3, 1),
-        ("broken-row", 2, 1),
+        ("malformed-row", 2, 1),
         ("not-object-row", 3, 1),
         ("cycle", 2, 1),
         ("no-cursor", 3, 1),
@@ -85,7 +85,7 @@ async fn listing_that_failed_or_is_malformed_removes_nobody() {
 #[tokio::test]
 async fn listing_with_two_malformed_rows_in_a_row_removes_nobody() {
     let mirror = Mirror::sqlite();
-    let sim = start(Simulator::builder().enrollees(60).fault(fault("broken-row@3..8"))).await;
+    let sim = start(Simulator::builder().enrollees(60).fault(fault("malformed-row@3..8"))).await;
     mirror.sync(&sim, &[]).await;
     for _ in 0..3 {
         let done = mirror.run(&sim, &[]).await;
