@@ -31,6 +31,19 @@ use crate::{
 /// The time limit of a script, including connecting.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
+/// The codes of errors that are transient.
+const TRANSIENT: [&str; 9] = [
+    "BUSY",
+    "CLUSTERDOWN",
+    "LOADING",
+    "MASTERDOWN",
+    "MISCONF",
+    "NOREPLICAS",
+    "OOM",
+    "READONLY",
+    "TRYAGAIN",
+];
+
 /// A Redis or Valkey server through which several processes share a quota and an access token. The
 /// [guide](crate::_redis_guide) describes what is shared.
 ///
@@ -142,8 +155,8 @@ impl Redis {
     }
 }
 
-/// Returns the client for a URL, and whether it must use TLS. The client itself never does: it would use the
-/// default provider of rustls, and panic if the program links several and has installed none.
+/// Returns the client for a URL, and whether it must use TLS. `Client` is never used for TLS, because it panics if the
+/// program links several providers for rustls and has installed none.
 fn parse(url: &str) -> Option<(Client, bool)> {
     let mut url = Url::parse(url).ok()?;
     let plain = match url.scheme() {
@@ -216,27 +229,15 @@ impl fmt::Debug for Redis {
 }
 
 fn explain(error: &RedisError) -> Error {
-    let is_transient = |code| {
-        matches!(
-            code,
-            "LOADING"
-                | "READONLY"
-                | "BUSY"
-                | "MASTERDOWN"
-                | "CLUSTERDOWN"
-                | "TRYAGAIN"
-                | "NOREPLICAS"
-                | "OOM"
-                | "MISCONF"
-        )
-    };
     match error.kind() {
         // The source of these errors contains the value, which may be a token.
         ErrorKind::Parse | ErrorKind::UnexpectedReturnType => {
             Error::redis("unexpected reply from Redis", false)
         }
         ErrorKind::Io => Error::redis("Redis cannot be reached", true).with_source(error.clone()),
-        _ => Error::redis("Redis refused the request", error.code().is_some_and(is_transient))
-            .with_source(error.clone()),
+        _ => {
+            let is_transient = error.code().is_some_and(|code| TRANSIENT.contains(&code));
+            Error::redis("Redis refused the request", is_transient).with_source(error.clone())
+        }
     }
 }

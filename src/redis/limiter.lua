@@ -41,9 +41,12 @@ local last_end = math.max(now, held) + longest
 
 local wait = 0
 if asker ~= 'hold' then
-  -- The times from which every window has capacity for one call, and for two; the interval of the
-  -- window that has it last; and each window's next due time after this call.
-  local ready, ready_for_two, ready_interval, due_after = -math.huge, -math.huge, 0, {}
+  -- From when on every window has capacity for one call, and for two.
+  local ready, ready_for_two = -math.huge, -math.huge
+  -- The interval of the window that has capacity last.
+  local ready_interval = 0
+  -- When each window's next call would be due after this call.
+  local due_after = {}
   for i = 4, #ARGV, 3 do
     local interval, burst = tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2])
     local due = time(ARGV[i], now + burst * interval)

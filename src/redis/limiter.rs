@@ -1,12 +1,7 @@
 //! [`SharedLimiter`]: the windows of the local limiter, kept on Redis by one atomic script.
 //!
-//! A call that gets a permit takes one round trip. A caller that gets none receives a distinct retry time, in
-//! FIFO order, and asks again at that time: two round trips. As in the queue of the local limiter, a position
-//! reserves nothing, because queued processes may have died: callers with long waits ask early whether there
-//! is unused capacity. They ask less often than callers of the local limiter, because each time is a round trip.
-//!
-//! Network latency between acquiring a permit and reaching WeCom varies by process. Windows are therefore
-//! padded by 2.5 %, and permits that arrive later than the padding are discarded.
+//! `guide.md` documents how windows are padded, and how callers are queued. Callers with long waits ask early whether
+//! there is unused capacity, but less often than with the local limiter, because each time is a round trip.
 
 use std::{
     sync::{Arc, LazyLock, Mutex, PoisonError},
@@ -34,7 +29,7 @@ static SCRIPT: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("lim
 /// If this many permits of an attempt arrive too late, the attempt fails: Redis is too slow or too far away.
 const MAX_LATE_PERMITS: u32 = 3;
 
-/// A caller that waits longer than this asks early whether reservations before it are unused: after this time
+/// A caller that waits longer than this asks early whether capacity before its retry time is unused: after this time
 /// or a quarter of its wait, whichever is longer.
 const EARLY_CHECK: Duration = Duration::from_secs(1);
 
@@ -63,8 +58,8 @@ struct Window {
 }
 
 impl Window {
-    /// Computes interval and burst like the local limiter, but for a padded window and with half the burst,
-    /// because calls of many processes arrive less evenly. For 10 or more calls the burst is at least 2: with a burst of 1,
+    /// Computes interval and burst like the local limiter, but for a padded window and with half the burst, because
+    /// calls of many processes arrive less evenly. For 10 or more calls the burst is at least 2: with a burst of 1,
     /// capacity is lost whenever no caller asks.
     fn new(quota: Quota) -> Self {
         let calls = quota.calls.get();
@@ -85,7 +80,7 @@ fn padding(window: Duration) -> Duration {
 }
 
 impl SharedLimiter {
-    /// `api` names the API whose calls count together.
+    /// Creates the limiter of the API with this name, whose calls count together.
     pub(crate) fn new(redis: Redis, api: &str, quotas: &[Quota]) -> Self {
         let longest = quotas.iter().map(|quota| quota.window).max().unwrap_or_default();
         let shortest = quotas.iter().map(|quota| quota.window).min().unwrap_or_default();
@@ -101,7 +96,7 @@ impl SharedLimiter {
 }
 
 impl Limiter for SharedLimiter {
-    /// Only Redis knows this. Callers ask even during a hold, to get distinct retry times.
+    /// Returns `None`, because only Redis knows this. Callers ask even during a hold, to get distinct retry times.
     fn blocked(&self, _ticket: &mut Ticket) -> Option<Blocked> {
         None
     }
