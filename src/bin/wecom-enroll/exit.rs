@@ -62,15 +62,3 @@ impl From<Error> for Stop {
         Self::Library(error)
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn library_error_has_a_hint_in_the_chosen_language() {
-        let message = |lang| Stop::from(Error::transport("closed")).message(lang).unwrap();
-        assert!(message(Lang::En).contains("; hint: this may be temporary"));
-        assert!(message(Lang::Zh).contains("; hint: 可能是暂时的问题"));
-    }
-}

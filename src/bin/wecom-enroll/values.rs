@@ -22,15 +22,3 @@ pub(crate) fn quota(text: &str) -> Result<Quota, String> {
     let calls = calls.parse().map_err(|e| format!("invalid number of calls {calls:?}: {e}"))?;
     Quota::new(calls, duration(window)?).map_err(|e| e.to_string())
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn duration_and_quota_have_the_parsed_value() {
-        let millis = |text| duration(text).map(|time| time.as_millis()).ok();
-        assert_eq!(["10ms", "2s", "1m", "1h"].map(millis), [10, 2000, 60_000, 3_600_000].map(Some));
-        assert_eq!(quota("10000/1m").ok(), Quota::new(10_000, Duration::from_secs(60)).ok());
-    }
-}

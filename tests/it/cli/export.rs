@@ -55,7 +55,7 @@ async fn export_of_a_demo_writes_all_rows_and_a_summary_line() {
 
 #[tokio::test]
 async fn json_line_has_the_field_names_of_the_api() {
-    let done = run(&["export", "--demo", "3", "M1", "-q"]).await;
+    let done = run(&["export", "--demo", "3", "M\"1", "-q"]).await;
     assert_eq!((code(&done), &*stderr(&done)), (0, ""));
     for line in std::str::from_utf8(&done.stdout).unwrap().lines() {
         let row: Value = serde_json::from_str(line).unwrap();
@@ -74,7 +74,7 @@ async fn json_line_has_the_field_names_of_the_api() {
         assert_eq!(row.as_object().unwrap().len(), wanted.len());
         let positions = wanted.map(|name| line.find(&format!("\"{name}\":")));
         assert!(positions.iter().all(Option::is_some) && positions.is_sorted(), "{line}");
-        assert_eq!(row["meetingid"], "M1");
+        assert_eq!(row["meetingid"], "M\"1");
         assert!(row["enroll_id"].is_string() && row["status"].is_u64());
         assert!(row["answer_list"][1]["answer_content"].is_array());
     }

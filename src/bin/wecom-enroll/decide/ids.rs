@@ -168,57 +168,6 @@ impl<R: BufRead> Lines<R> {
 mod tests {
     use super::*;
 
-    fn ids(text: &[u8]) -> Result<Vec<String>, String> {
-        let mut ids = BTreeSet::new();
-        match read_lines(text, "F", "M", &mut ids) {
-            Ok(()) => Ok(ids.into_iter().collect()),
-            Err(Stop::Usage(message)) => Err(message),
-            Err(_) => Err("another kind of error".into()),
-        }
-    }
-
-    #[test]
-    fn ids_and_json_lines_are_read_and_duplicates_dropped() {
-        let text = "\u{feff}1\r\n\r\n  2 \n{\"enroll_id\":\"3\",\"meetingid\":\"M\",\"nick_name\":\"{\"}\r\n\
-                    \u{feff}{\"enroll_id\": 4}\n1\n\u{3000}\n{\"enroll_id\":18446744073709551615}\nmeXY-_=+/9";
-        let wanted = ["1", "18446744073709551615", "2", "3", "4", "meXY-_=+/9"];
-        assert_eq!(ids(text.as_bytes()).unwrap(), wanted);
-        assert!(ids(b"").unwrap().is_empty() && ids(b"\xef\xbb\xbf\r\n\n").unwrap().is_empty());
-    }
-
-    #[test]
-    fn file_of_something_else_is_an_error_with_the_line() {
-        let long = [b'x'; MAX_ID + 1];
-        for (text, line) in [
-            (&b"1\nmeetingid,enroll_id\n"[..], 2),
-            (b"1\n2\tAlice\n", 2),
-            (b"1 2\n", 1),
-            (b"PK\x03\x04\x00\xff\n", 1),
-            (b"PK\x03\x04\n", 1),
-            (b"\xff\xfe1\x00\n\x00", 1),
-            (b"1\x00\n\x00", 1),
-            (b"1\r2\r", 1),
-            (b"[{\"enroll_id\":1}]\n", 1),
-            (b"{\n\"enroll_id\":1}\n", 1),
-            (b"1\n{\"enroll_id\":\"\"}\n", 2),
-            (b"{\"enroll_id\":null}\n", 1),
-            (b"{\"nick_name\":\"A\"}\n", 1),
-            (b"{\"enroll_id\":1.5}\n", 1),
-            (b"{\"enroll_id\":-1}\n", 1),
-            (b"{\"enroll_id\":[1]}\n", 1),
-            (b"{\"enroll_id\":\"1 2\"}\n", 1),
-            (b"{\"enroll_id\":1,\"enroll_id\":2}\n", 1),
-            (b"{\"enroll_id\":1,\"meetingid\":\"N\"}\n", 1),
-            (b"{\"enroll_id\":1} {\"enroll_id\":2}\n", 1),
-            (b"\"1\"\n", 1),
-            ("1\n张伟\n".as_bytes(), 2),
-            (&long, 1),
-        ] {
-            let error = ids(text).unwrap_err();
-            assert!(error.starts_with(&format!("line {line} of F ")), "{error}");
-        }
-    }
-
     #[test]
     fn longest_line_bounds_the_memory() {
         let endless = io::repeat(b'1');

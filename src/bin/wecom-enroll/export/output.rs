@@ -289,18 +289,3 @@ fn json_lines(meeting: &str, rows: &[Enroll]) -> io::Result<Vec<u8>> {
     }
     Ok(page)
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn json_line_contains_row_and_meeting() {
-        let row: Enroll = serde_json::from_str(r#"{"enroll_id": 7}"#).unwrap();
-        let lines = json_lines("M\"1", &[row.clone(), row]).unwrap();
-        let lines: Vec<_> = lines.split_inclusive(|&byte| byte == b'\n').collect();
-        assert_eq!(lines.len(), 2);
-        let line: serde_json::Value = serde_json::from_slice(lines[0]).unwrap();
-        assert_eq!((&line["meetingid"], &line["enroll_id"]), (&"M\"1".into(), &"7".into()));
-    }
-}

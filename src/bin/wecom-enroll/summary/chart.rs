@@ -138,13 +138,4 @@ mod tests {
             ["33.3%", "100.0%", "0.0%"]
         );
     }
-
-    #[test]
-    fn label_with_terminal_sequences_is_sanitized() {
-        let hostile = "a\x1b[2J\r\n\u{9b}31m\u{7f}\u{202e}b\u{2028}\0";
-        let chart = bars(&lines(&[(hostile, 1)]), 1, 80);
-        assert_eq!(chart.lines().count(), 1);
-        assert!(chart.starts_with("  a [2J   31m  b "), "{chart:?}");
-        assert!(!chart.trim_end().chars().any(|c| c.is_control() || c == '\u{202e}'));
-    }
 }

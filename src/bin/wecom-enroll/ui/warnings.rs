@@ -77,27 +77,3 @@ impl Fields {
         format!("warning: {position}{error}{consequence}")
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn line(event: &str, fields: &[(&'static str, &str)]) -> String {
-        Fields(fields.iter().map(|&(name, text)| (name, text.to_owned())).collect()).line(event)
-    }
-
-    #[test]
-    fn warning_contains_position_error_and_consequence() {
-        let position = [("meeting", "M1"), ("page", "10"), ("list", "webinar"), ("delay", "4.6 s")];
-        let throttled = "errcode 45009: freq out of limit, hint: [1_2]";
-        for (event, error, consequence) in [
-            ("attempt_failed", "HTTP status 503", "retrying in 4.6 s"),
-            ("throttled", throttled, "all calls wait for 4.6 s"),
-        ] {
-            let fields = [&position[..], &[("message", event), ("error", error)]].concat();
-            let wanted = format!("warning: meeting M1, page 10: {error}; {consequence}");
-            assert_eq!(line(event, &fields), wanted);
-        }
-        assert_eq!(line("event x.rs:1", &[("message", "other")]), "warning: other");
-    }
-}

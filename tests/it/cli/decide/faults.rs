@@ -121,6 +121,7 @@ async fn list_that_fails_before_sending_sends_nothing() {
         let done = decide(&sim, "approve", &pending(4), &["--yes", "--max-attempts", "2"]).await;
         assert_eq!((code(&done), sim.calls().approve), (wanted, 0), "{spec}: {}", stderr(&done));
         assert!(stderr(&done).contains("error: "), "{}", stderr(&done));
+        assert!(stderr(&done).contains("; hint: "), "{}", stderr(&done));
     }
 }
 

@@ -49,7 +49,7 @@ async fn line_ends_marks_blanks_and_duplicates_are_accepted() {
     let sim = simulator(120).await;
     let ids = pending(5);
     let input = format!(
-        "\u{feff}{}\r\n\r\n  {} \n{{\"enroll_id\":{},\"x\":1}}\r\n{}\n\n\u{feff}{{\"enroll_id\":\"{}\"}}\n{}",
+        "\u{feff}{}\r\n\r\n  {} \n{{\"enroll_id\":{},\"x\":1}}\r\n{}\n\u{3000}\n\u{feff}{{\"enroll_id\":\"{}\"}}\n{}",
         ids[0], ids[1], ids[2], ids[0], ids[3], ids[4]
     );
     let done = from_stdin(&sim, input.as_bytes()).await;
@@ -80,9 +80,25 @@ async fn file_of_something_else_is_a_usage_error_with_the_line() {
         (csv, 1),
         (xlsx, 1),
         (format!("{id}\nAlice Chen\n").into_bytes(), 2),
+        (format!("{id}\n{id}\tAlice\n").into_bytes(), 2),
+        (format!("{id}\n张伟\n").into_bytes(), 2),
         (format!("{id}\n{{\"nick_name\":\"A\"}}\n").into_bytes(), 2),
         (format!("{id}\n\n{{\"enroll_id\":\"\"}}\n").into_bytes(), 3),
         (format!("[{{\"enroll_id\":{id}}}]").into_bytes(), 1),
+        (b"1 2\n".to_vec(), 1),
+        (b"1\r2\r".to_vec(), 1),
+        (b"1\x00\n\x00".to_vec(), 1),
+        (b"\xff\xfe1\x00\n\x00".to_vec(), 1),
+        (b"\"1\"\n".to_vec(), 1),
+        (b"{\n\"enroll_id\":1}\n".to_vec(), 1),
+        (b"{\"enroll_id\":null}\n".to_vec(), 1),
+        (b"{\"enroll_id\":1.5}\n".to_vec(), 1),
+        (b"{\"enroll_id\":-1}\n".to_vec(), 1),
+        (b"{\"enroll_id\":[1]}\n".to_vec(), 1),
+        (b"{\"enroll_id\":\"1 2\"}\n".to_vec(), 1),
+        (b"{\"enroll_id\":1,\"enroll_id\":2}\n".to_vec(), 1),
+        (b"{\"enroll_id\":1} {\"enroll_id\":2}\n".to_vec(), 1),
+        (vec![b'x'; 129], 1),
         (vec![b'1'; 9 << 20], 1),
     ] {
         let done = from_stdin(&sim, &input).await;

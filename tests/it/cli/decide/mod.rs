@@ -130,11 +130,12 @@ async fn decided_enrollments_are_skipped_by_default() {
 async fn id_that_is_not_in_the_list_sends_nothing() {
     let sim = simulator(100).await;
     sim.remove("M", &id(20));
-    let ids = [id(0), id(100), id(20), "mexxxxxx".to_owned()];
+    let ids = [id(0), id(100), id(20), "meXY-_=+/9".to_owned()];
     for more in [&["--yes"][..], &[]] {
         let done = decide(&sim, "approve", &ids, more).await;
         assert_eq!((code(&done), stdout(&done)), (1, ""), "{more:?}");
-        let wanted = format!("does not contain 3 enrollments: {}, {}, mexxxxxx\n", id(20), id(100));
+        let wanted =
+            format!("does not contain 3 enrollments: {}, {}, meXY-_=+/9\n", id(20), id(100));
         assert!(stderr(&done).ends_with(&wanted), "{}", stderr(&done));
     }
     assert_eq!(sim.calls().approve, 0);
