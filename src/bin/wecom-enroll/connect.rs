@@ -9,28 +9,51 @@ use std::{
 };
 
 use clap::ValueEnum;
+use jiff::fmt::friendly::SpanParser;
 #[cfg(feature = "redis")]
 use wecom_enroll::Redis;
 use wecom_enroll::{Client, ClientBuilder, Query, Quota, RetryPolicy, simulator::Simulator};
 
-use crate::{
-    exit::Stop,
-    values::{duration, quota},
-};
+use crate::exit::{Stop, exit_codes};
 
-/// Parts of help texts.
-pub(crate) const CREDENTIALS: &str = "Credentials are environment variables: WECOM_CORP_ID with WECOM_CORP_SECRET, or \
-    WECOM_ACCESS_TOKEN. If WECOM_REDIS_URL is set, quota and access token are shared with every other process that \
-    uses the same Redis (requires the feature redis).\n\nHTTPS_PROXY or ALL_PROXY set a proxy, except for the hosts in \
-    NO_PROXY. SSL_CERT_FILE and SSL_CERT_DIR replace the system's root certificates (not on macOS and Windows): set \
-    them if the server's certificate is not trusted.";
+/// The paragraphs about credentials and proxies in help texts.
+pub(crate) const CREDENTIALS: &str = "\
+    Credentials are environment variables: WECOM_CORP_ID with WECOM_CORP_SECRET, or WECOM_ACCESS_TOKEN. If \
+    WECOM_REDIS_URL is set, quota and access token are shared with every other process that uses the same Redis \
+    (requires the feature redis).\n\n\
+    HTTPS_PROXY or ALL_PROXY set a proxy, except for the hosts in NO_PROXY. SSL_CERT_FILE and SSL_CERT_DIR replace \
+    the system's root certificates (not on macOS and Windows): set them if the server's certificate is not trusted.";
 
+/// The paragraph about durations in help texts.
 pub(crate) const DURATIONS: &str = "Durations are written like 10ms, 2s, 1m or 1h.";
+
+/// Returns the text after the options in the help of a command that calls WeCom.
+pub(crate) fn notes(own: &str) -> String {
+    format!("{own}\n\n{CREDENTIALS}\n\n{DURATIONS}\n\n{}", exit_codes())
+}
+
+/// The longest accepted duration: 100 years. Adding it to the current time cannot overflow.
+const MAX_DURATION: Duration = Duration::from_secs(100 * 366 * 24 * 3600);
+
+/// Parses a duration like `10ms`, `2s`, `1m` or `1h`.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    let parsed = SpanParser::new().parse_unsigned_duration(text).ok();
+    parsed
+        .filter(|duration| *duration <= MAX_DURATION)
+        .ok_or_else(|| "expected a duration like 10ms, 2s, 1m or 1h, at most 100 years".to_owned())
+}
+
+/// Parses a quota like `10000/1m`.
+fn quota(text: &str) -> Result<Quota, String> {
+    let (calls, window) = text.split_once('/').ok_or("expected N/WINDOW, like 10000/1m")?;
+    let calls = calls.parse().map_err(|e| format!("invalid number of calls {calls:?}: {e}"))?;
+    Quota::new(calls, duration(window)?).map_err(|e| e.to_string())
+}
 
 #[derive(clap::Args)]
 #[command(next_help_heading = "Connection")]
 pub(crate) struct Connection {
-    /// Which list: of webinars or of ordinary meetings
+    /// Whether the ids are of webinars or of ordinary meetings
     #[arg(long, value_enum, default_value = "webinar")]
     pub(crate) kind: Kind,
     /// At most N calls in any sliding WINDOW. Repeatable; replaces the defaults
@@ -80,6 +103,14 @@ impl Kind {
 }
 
 impl Connection {
+    /// Returns the name of the list for checkpoints and journals. The rows of a demo are not those of a real list.
+    pub(crate) fn list_name(&self) -> String {
+        match self.demo {
+            Some(rows) => format!("{} --demo {rows}", self.kind.name()),
+            None => self.kind.name().to_owned(),
+        }
+    }
+
     /// Creates the client. With `--demo`, also returns its simulator, which stops when it is dropped.
     pub(crate) async fn open(self) -> Result<(Client, Option<Simulator>), Stop> {
         let retry = RetryPolicy::new()
@@ -147,20 +178,20 @@ pub(crate) fn has_redis() -> Result<bool, Stop> {
 
 #[cfg(feature = "redis")]
 fn with_redis(builder: ClientBuilder, url: &str) -> Result<ClientBuilder, Stop> {
-    let text = "WECOM_REDIS_URL is set, but WECOM_CORP_ID is not; the corp ID determines whose quota is shared";
+    let text = "WECOM_REDIS_URL is set, but WECOM_CORP_ID is not; the corp id determines whose quota is shared";
     let corp_id = variable("WECOM_CORP_ID")?.ok_or_else(|| Stop::Usage(text.into()))?;
     Ok(builder.redis(Redis::open(url)?.company(corp_id)))
 }
 
-/// Refuses: without the shared quota, this process could exceed it.
+/// Returns an error, because without the shared quota this process could exceed it.
 #[cfg(not(feature = "redis"))]
 fn with_redis(_: ClientBuilder, _: &str) -> Result<ClientBuilder, Stop> {
     let text = "WECOM_REDIS_URL is set, but this program was built without the feature redis";
     Err(Stop::Usage(text.into()))
 }
 
-/// Returns the value of an environment variable, unless it is blank. The error of the standard library
-/// would contain the value.
+/// Returns the value of an environment variable, unless it is blank. The error of the standard library would contain
+/// the value.
 pub(crate) fn variable(name: &str) -> Result<Option<String>, Stop> {
     match env::var(name) {
         Ok(value) => Ok(Some(value).filter(|value| !value.trim().is_empty())),

@@ -1,9 +1,9 @@
-//! `doctor`: makes one call for a page, and reports from its outcome what would prevent an export. If the list can be read,
-//! makes another call for the meeting's enrollment settings.
+//! `doctor`: makes one call for a page, and reports from its outcome what would prevent an export. If the list can be
+//! read, makes another call for the meeting's enrollment settings.
 //!
-//! A call can fail at these points, in this order: Redis, network, quota, token, trusted IP, permission,
-//! meeting. An error at one point means that the earlier ones succeeded. By default, a call makes one
-//! attempt, because repeated wrong secrets ban the IP. Rows are counted, but never printed.
+//! A call can fail at these points, in this order: Redis, network, quota, token, trusted IP, permission, meeting. An
+//! error at one point means that the earlier ones succeeded. By default, a call makes one attempt, because repeated
+//! wrong secrets ban the IP. Rows are counted, but never printed.
 
 use std::{io, net::IpAddr};
 
@@ -13,8 +13,8 @@ use textwrap::{Options, fill};
 use wecom_enroll::{ApprovalType, EnrollSettings, Error, ErrorKind, Page};
 
 use crate::{
-    connect::{CREDENTIALS, Connection, Credentials, DURATIONS, has_redis},
-    exit::{Stop, exit_codes},
+    connect::{Connection, Credentials, has_redis, notes},
+    exit::Stop,
     ui::{
         lang::Lang,
         stdout::print,
@@ -24,24 +24,21 @@ use crate::{
 
 /// Check credentials, connection, token, trusted IP, permission and the enrollment settings, and report what is wrong
 #[derive(clap::Args)]
-#[command(after_help = notes())]
+#[command(after_help = notes(NOTES))]
 pub(crate) struct Args {
-    /// ID of a webinar or meeting, to check that its list and its enrollment settings can be read
+    /// The id of a webinar or meeting, to check that its list and its enrollment settings can be read
     #[arg(value_name = "MEETINGID")]
     meeting: Option<String>,
     #[command(flatten)]
     connection: Connection,
 }
 
-fn notes() -> String {
-    format!(
-        "Each check prints one line to standard output: ok, FAILED with what to do, or skipped. doctor makes one call, \
-         and with a MEETINGID another one, with one attempt each unless --max-attempts is set. Credentials and rows \
-         are not printed.\n\nWithout a MEETINGID, doctor queries a nonexistent meeting; if WeCom rejects only the meeting ID, everything else works.\n\n\
-         {CREDENTIALS}\n\n{DURATIONS}\n\n{}",
-        exit_codes()
-    )
-}
+const NOTES: &str = "\
+    Each check prints one line to standard output: ok, FAILED with what to do, or skipped. doctor makes one call, \
+    and with a MEETINGID another one, with one attempt each unless --max-attempts is set. Credentials and rows are \
+    not printed.\n\n\
+    Without a MEETINGID, doctor queries a nonexistent meeting; if WeCom rejects only the meeting id, everything else \
+    works.";
 
 /// Indents continuation lines on a terminal, so that they start below the text of the check.
 const INDENT: &str = "                      ";
@@ -176,7 +173,7 @@ pub(crate) async fn run(mut args: Args, lang: Lang) -> Result<u8, Stop> {
 
 /// Checks what can be checked about the credentials without sending them.
 fn check_credentials() -> Result<String, Stop> {
-    // With the usual length, if there is one.
+    // The last item is the usual length, if there is one.
     let credentials = match Credentials::read()? {
         Credentials::Secret { corp_id, secret } => {
             vec![("WECOM_CORP_ID", corp_id, Some(18)), ("WECOM_CORP_SECRET", secret, Some(43))]
@@ -202,8 +199,7 @@ fn check_credentials() -> Result<String, Stop> {
     Ok(texts.join("; "))
 }
 
-/// Returns the text for a skipped meeting check. WeCom does not document which errcode a nonexistent
-/// meeting gets.
+/// Returns the text for a skipped meeting check. WeCom does not document which errcode a nonexistent meeting gets.
 fn no_meeting(error: Option<&Error>) -> String {
     let rejected = error.and_then(Error::errcode).map_or_else(String::new, |errcode| {
         format!("; WeCom rejected a nonexistent meeting with errcode {errcode}, as expected")

@@ -53,8 +53,8 @@ pub(crate) fn parent(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// Returns the name of the temporary file that replaces `path`, or `None` if `path` has no file name. It is
-/// always the same, so that killed processes leave at most one file.
+/// Returns the name of the temporary file that replaces `path`, or `None` if `path` has no file name. It is always the
+/// same, so that killed processes leave at most one file.
 pub(crate) fn temporary_name(path: &Path) -> Option<OsString> {
     let name = path.file_name()?;
     let mut temporary = OsString::from(".");
@@ -96,8 +96,8 @@ pub(crate) fn sync_parent(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Ignores that the file system at `path` refused a sync, after a warning. A sync that was tried and failed
-/// remains an error.
+/// Converts a sync that the file system at `path` refused to success, with one warning per process. A sync that was
+/// tried and failed remains an error.
 pub(crate) fn unless_refused(synced: io::Result<()>, path: &Path) -> io::Result<()> {
     static WARNED: Once = Once::new();
     match synced {

@@ -1,6 +1,4 @@
-//! Lists meetings page by page: what `export` and `summary` have in common.
-//!
-//! `export` writes the rows of a page, `summary` counts them.
+//! Lists meetings page by page, for `export`, `summary` and `sync`.
 
 use std::time::Duration;
 
@@ -8,7 +6,8 @@ use futures::{
     StreamExt,
     stream::{self, BoxStream},
 };
-use wecom_enroll::{Checkpoint, Error, ErrorKind, Page, PageStream, Result};
+use jiff::{Timestamp, civil::DateTime, tz};
+use wecom_enroll::{Checkpoint, Enroll, Error, ErrorKind, Page, PageStream, Result};
 
 use crate::ui::{
     lang::Lang,
@@ -50,16 +49,16 @@ pub(crate) struct Outcome {
 }
 
 impl Outcome {
-    /// Creates the outcome without errors. Hints are in the given language.
+    /// Creates the outcome without errors. Hints are in this language.
     pub(crate) fn new(lang: Lang) -> Self {
         Self { lang, code: 0, no_token: false }
     }
 
-    /// Records the error that ended a meeting's stream. Returns the line to print: what happened, in
-    /// which meeting, after how many rows and attempts, and a hint.
+    /// Records the error that ended a meeting's stream. Returns the line to print: what happened, in which meeting,
+    /// after how many rows and attempts, and a hint.
     pub(crate) fn record(&mut self, meeting: &str, rows: u64, error: &Error) -> String {
         self.code = if error.is_transient() && self.code != 1 { 75 } else { 1 };
-        // Repeated wrong secrets ban the IP, so no other meeting may try again.
+        // Repeated wrong secrets ban the IP, so the other meetings must not request a token.
         self.no_token = error.kind() == ErrorKind::Token && !error.is_transient();
         let attempts = match error.attempts() {
             0 => String::new(),
@@ -70,8 +69,13 @@ impl Outcome {
         format!("error: meeting {meeting} stopped after {rows}{attempts}: {line}")
     }
 
-    /// Returns the exit code.
     pub(crate) fn code(&self, malformed_rows: bool) -> u8 {
         if self.code == 0 { malformed_rows.into() } else { self.code }
     }
+}
+
+/// Returns the time of enrollment in UTC+8, which is how WeCom sends it.
+pub(crate) fn enroll_time(row: &Enroll) -> Option<DateTime> {
+    let time = Timestamp::try_from(row.enrolled_at()?).ok()?;
+    Some(tz::offset(8).to_datetime(time))
 }

@@ -3,11 +3,9 @@
 //! Everything here is done with the library's public API. Names, exit codes and the semantics of files are
 //! a contract with scripts.
 
-mod completions;
 mod connect;
 mod decide;
 mod doctor;
-mod enroll_time;
 mod exit;
 mod export;
 mod files;
@@ -20,11 +18,11 @@ mod summary;
 #[cfg(feature = "sync")]
 mod sync;
 mod ui;
-mod values;
 
 use std::{io::Write, process::ExitCode};
 
 use clap::{ArgAction, CommandFactory, Parser, Subcommand};
+use clap_complete::{Shell, generate};
 use tokio::runtime::Builder;
 
 use crate::{
@@ -47,7 +45,8 @@ struct Cli {
         long,
         global = true,
         action = ArgAction::Count,
-        help = "Log more to standard error: -v info, -vv debug, -vvv trace. RUST_LOG, if set, determines the log level instead"
+        help = "Log more to standard error: -v info, -vv debug, -vvv trace. RUST_LOG, if set, determines the log \
+                level instead"
     )]
     verbose: u8,
     /// Language of hints and of the public IP that doctor reports; all other text is English
@@ -70,13 +69,20 @@ enum Command {
     Sync(Box<sync::Args>),
     Doctor(Box<doctor::Args>),
     Simulate(simulate::Args),
-    Completions(completions::Args),
+    /// Print a script that completes the arguments in a shell
+    #[command(after_help = "Example for bash:
+  wecom-enroll completions bash > ~/.local/share/bash-completion/completions/wecom-enroll")]
+    Completions {
+        /// Shell to generate the script for
+        shell: Shell,
+    },
     Man(man::Args),
 }
 
 fn main() -> ExitCode {
-    let screen = Screen::new();
-    let (lang, outcome) = match Cli::try_parse() {
+    let parsed = Cli::try_parse();
+    let screen = Screen::new(parsed.as_ref().is_ok_and(|cli| cli.quiet));
+    let (lang, outcome) = match parsed {
         Ok(cli) => {
             let lang = cli.lang.unwrap_or_else(Lang::from_environment);
             (lang, run(cli, lang, &screen))
@@ -93,8 +99,8 @@ fn main() -> ExitCode {
     ExitCode::from(code)
 }
 
-/// Prints a help text or a usage error. Returns its exit code. `clap` itself would stop in the middle of the
-/// text if the output does not block.
+/// Prints a help text or a usage error. Returns its exit code. `clap` itself would stop in the middle of the text if
+/// the output is non-blocking.
 fn explain(error: &clap::Error, mut screen: Screen) -> Result<u8, Stop> {
     let text = error.render().to_string();
     if error.use_stderr() {
@@ -111,20 +117,23 @@ fn run(cli: Cli, lang: Lang, screen: &Screen) -> Result<u8, Stop> {
     let runtime = Builder::new_current_thread().enable_all().build();
     let runtime =
         runtime.map_err(|e| Stop::Failed(format!("cannot start the async runtime: {e}")))?;
-    let verbose = cli.verbose > 0;
-    let decide = |action, args| decide::run(action, args, verbose, cli.quiet, lang, screen);
+    let decide = |action, args| decide::run(action, args, cli.verbose > 0, lang, screen);
     let outcome = runtime.block_on(async {
         match cli.command {
-            Command::Export(args) => export::run(*args, cli.quiet, lang, screen).await,
+            Command::Export(args) => export::run(*args, lang, screen).await,
             Command::Approve(args) => decide(Action::Approve, args.into_args()).await,
             Command::Reject(args) => decide(Action::Reject, args.into_args()).await,
             Command::Unapprove(args) => decide(Action::Unapprove, (*args, false)).await,
-            Command::Summary(args) => summary::run(*args, cli.quiet, lang, screen).await,
+            Command::Summary(args) => summary::run(*args, lang, screen).await,
             #[cfg(feature = "sync")]
             Command::Sync(args) => sync::run(*args, cli.quiet, lang, screen).await,
             Command::Doctor(args) => doctor::run(*args, lang).await,
             Command::Simulate(args) => simulate::run(args).await,
-            Command::Completions(args) => completions::run(&args, Cli::command()),
+            Command::Completions { shell } => {
+                let mut script = Vec::new();
+                generate(shell, &mut Cli::command(), "wecom-enroll", &mut script);
+                print(&script).map(|()| 0)
+            }
             Command::Man(args) => man::run(&args, Cli::command()),
         }
     });

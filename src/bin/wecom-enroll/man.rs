@@ -19,7 +19,7 @@ use crate::{
 #[command(after_help = "To read a man page:
   wecom-enroll man export | man -l -")]
 pub(crate) struct Args {
-    /// Subcommand
+    /// Command whose man page to print; without it, that of the program
     #[arg(value_name = "COMMAND", value_parser = PossibleValuesParser::new(SUBCOMMANDS))]
     subcommand: Option<String>,
 }
@@ -42,7 +42,8 @@ pub(crate) const SUBCOMMANDS: &[&str] = &[
 const ENVIRONMENT: &[(&str, &str)] = &[
     (
         "WECOM_CORP_ID, WECOM_CORP_SECRET",
-        "Corp ID of the organization and secret of the app. Credentials are never arguments, because arguments are visible in ps.",
+        "Corp id of the organization and secret of the app. Credentials are never arguments, because arguments are \
+         visible in ps.",
     ),
     (
         "WECOM_ACCESS_TOKEN",
@@ -50,8 +51,8 @@ const ENVIRONMENT: &[(&str, &str)] = &[
     ),
     (
         "WECOM_REDIS_URL",
-        "Redis through which processes share quota and access token: redis:// or rediss://, with user name and password. \
-         Requires WECOM_CORP_ID, and a program that was built with the feature redis.",
+        "Redis through which processes share quota and access token: redis:// or rediss://, with user name and \
+         password. Requires WECOM_CORP_ID, and a program that was built with the feature redis.",
     ),
     #[cfg(feature = "sync")]
     ("DATABASE_URL", "Database of sync, if there is no --database. It can contain a password."),

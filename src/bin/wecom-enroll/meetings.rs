@@ -1,4 +1,4 @@
-//! [`Meetings`]: the arguments that select and list meetings, shared by `export` and `summary`.
+//! [`Meetings`]: the arguments of `export` and `summary` that select and list meetings.
 
 use std::collections::HashSet;
 
@@ -9,10 +9,10 @@ use crate::{connect::Kind, exit::Stop};
 
 #[derive(clap::Args)]
 pub(crate) struct Meetings {
-    /// IDs of webinars or meetings
+    /// The ids of webinars or meetings
     #[arg(value_name = "MEETINGID", required_unless_present = "demo")]
     pub(crate) ids: Vec<String>,
-    /// The API's filter by approval status
+    /// List only enrollments with this status
     #[arg(long, default_value = "all", value_parser = status_filter())]
     pub(crate) status: StatusFilter,
     /// Rows per page, 1 to 50, constant for the whole list
@@ -33,8 +33,7 @@ fn status_filter() -> impl TypedValueParser<Value = StatusFilter> {
 }
 
 impl Meetings {
-    /// Returns one query per meeting, after checking everything that can be checked before anything is
-    /// opened or sent.
+    /// Returns one query per meeting, after checking everything that can be checked before anything is opened or sent.
     pub(crate) fn queries(&mut self, kind: Kind) -> Result<Vec<Query>, Stop> {
         if self.concurrency == 0 {
             return Err(Stop::Usage("--concurrency must be at least 1".into()));
@@ -51,7 +50,7 @@ impl Meetings {
     }
 }
 
-/// Returns one query per id. Without any, which only a demo allows, adds the id of a demo.
+/// Returns one query per id. If there is no id, which only a demo allows, adds that of the demo.
 pub(crate) fn queries(
     ids: &mut Vec<String>,
     query: impl Fn(&str) -> Result<Query, Stop>,

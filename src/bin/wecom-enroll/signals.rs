@@ -12,9 +12,9 @@ pub(crate) const PIPE_GRACE: Duration = Duration::from_secs(2);
 /// Resolves to the exit code of the signal.
 pub(crate) type Interruption = oneshot::Receiver<u8>;
 
-/// Starts to listen for signals. The first signal resolves the returned future. The process exits
-/// immediately at the second signal, and `grace` after the first one if `grace` is set: a process that
-/// blocks in a write cannot end by itself.
+/// Starts to listen for signals. The first signal resolves the returned future. The process exits immediately at the
+/// second signal, and `grace` after the first one if `grace` is set: a process that blocks in a write cannot end by
+/// itself.
 pub(crate) fn interruption(grace: Option<Duration>) -> Result<Interruption, Stop> {
     let failed = |e: io::Error| Stop::Failed(format!("cannot listen for signals: {e}"));
     // In a separate thread, because the main thread may block in a write.

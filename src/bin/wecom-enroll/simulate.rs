@@ -1,11 +1,14 @@
 //! `simulate`: runs the simulator until it is interrupted.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{io, net::SocketAddr, time::Duration};
 
 use wecom_enroll::simulator::{Fault, Simulator, SimulatorBuilder};
 
 use crate::{
-    connect::DURATIONS, exit::Stop, signals::interruption, ui::stdout::print, values::duration,
+    connect::{DURATIONS, duration},
+    exit::Stop,
+    signals::interruption,
+    ui::stdout::print,
 };
 
 /// Run a fake WeCom server on a loopback address, with fault injection
@@ -47,17 +50,15 @@ fn notes() -> String {
 
 pub(crate) async fn run(args: Args) -> Result<u8, Stop> {
     let Args { listen, enrollees, latency, faults } = args;
-    if !listen.ip().is_loopback() {
-        let ip = listen.ip();
-        return Err(Stop::Usage(format!("--listen: {ip} is not a loopback address")));
-    }
     let builder = Simulator::builder().enrollees(enrollees).latency(latency).listen(listen);
-    let simulator = faults
-        .into_iter()
-        .fold(builder, SimulatorBuilder::fault)
-        .start()
-        .await
-        .map_err(|e| Stop::Failed(format!("cannot listen on {listen}: {e}")))?;
+    let simulator =
+        faults.into_iter().fold(builder, SimulatorBuilder::fault).start().await.map_err(
+            |e| match e.kind() {
+                // The address is not a loopback address.
+                io::ErrorKind::InvalidInput => Stop::Usage(format!("--listen: {e}")),
+                _ => Stop::Failed(format!("cannot listen on {listen}: {e}")),
+            },
+        )?;
     let interrupted = interruption(None)?;
     let (url, corp_id, secret) = (simulator.base_url(), Simulator::CORP_ID, Simulator::SECRET);
     let text = format!(

@@ -62,7 +62,7 @@ async fn summary_agrees_with_an_export_of_the_same_rows() {
         }
         assert_eq!(summary["rows"], rows);
         assert_eq!(
-            (&summary["meetings"], &summary["bad_rows"]),
+            (&summary["meetings"], &summary["malformed_rows"]),
             (&json!(meetings.len()), &json!(0))
         );
         assert_eq!(summary["complete"], true);
@@ -148,7 +148,10 @@ async fn summary_counts_malformed_rows_and_is_complete() {
     let url = sim.base_url();
     let done = run(&["summary", "--base-url", &url, "M", "--format", "json"]).await;
     let (printed, summary) = (stderr(&done), object(&done.stdout));
-    assert_eq!((code(&done), &summary["rows"], &summary["bad_rows"]), (1, &json!(149), &json!(1)));
+    assert_eq!(
+        (code(&done), &summary["rows"], &summary["malformed_rows"]),
+        (1, &json!(149), &json!(1))
+    );
     assert_eq!(summary["complete"], true);
     assert!(
         printed.contains("page 2, row 26, enroll_id") && printed.contains("1 malformed row;"),

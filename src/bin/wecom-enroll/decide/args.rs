@@ -5,12 +5,8 @@ use std::path::PathBuf;
 use clap::value_parser;
 use wecom_enroll::EnrollStatus;
 
-use crate::{
-    connect::{CREDENTIALS, Connection, DURATIONS},
-    exit::exit_codes,
-};
+use crate::connect::{Connection, notes};
 
-/// What a command does.
 #[derive(Clone, Copy, PartialEq)]
 pub(crate) enum Action {
     Approve,
@@ -44,9 +40,9 @@ impl Action {
 
 /// The arguments of `approve` and `reject`.
 #[derive(clap::Args)]
-#[command(after_help = notes())]
+#[command(after_help = notes(NOTES))]
 pub(crate) struct Decision {
-    /// Select only pending enrollments, so that decisions of others stand. This is the default
+    /// Select only pending enrollments, so that other people's decisions are kept. This is the default
     #[arg(long, conflicts_with = "any")]
     only_pending: bool,
     /// Select enrollments that are already decided, too
@@ -65,46 +61,41 @@ impl Decision {
 
 /// The arguments of `unapprove`.
 #[derive(clap::Args)]
-#[command(after_help = notes())]
+#[command(after_help = notes(NOTES))]
 pub(crate) struct Args {
-    /// ID of a webinar or meeting
+    /// The id of a webinar or meeting
     #[arg(value_name = "MEETINGID", required_unless_present = "demo")]
     pub(super) meeting: Option<String>,
-    /// IDs of enrollments
+    /// The ids of enrollments
     #[arg(value_name = "ENROLL_ID")]
     pub(super) ids: Vec<String>,
     #[arg(
         long,
         value_name = "FILE",
-        help = "Read more ids from FILE, one per line: an id, or a JSON object with enroll_id, as export writes it; - is \
-                standard input"
+        help = "Read more ids from FILE, one per line: an id, or a JSON object with enroll_id, as export writes it; \
+                - is standard input"
     )]
     pub(super) from: Option<PathBuf>,
-    /// Send. Without this option, only the plan is printed
+    /// Send the changes; without this option, only print the plan
     #[arg(long)]
     pub(super) yes: bool,
     /// Enrollments per call, 1 to 500
     #[arg(long, value_name = "N", default_value = "50", value_parser = value_parser!(u16).range(1..=500))]
     pub(super) batch: u16,
-    /// Record in FILE what was sent. If you run the same command again with the same FILE, a batch that
-    /// is recorded as done is never sent again
+    /// Record in FILE what was sent. If you run the same command again with the same FILE, a batch that is recorded as
+    /// done is never sent again
     #[arg(long, value_name = "FILE")]
     pub(super) journal: Option<PathBuf>,
     #[command(flatten)]
     pub(super) connection: Connection,
 }
 
-fn notes() -> String {
-    format!(
-        "The command lists the meeting and prints a plan. With -v, the plan contains names. Nothing is sent without --yes. \
-         An id that is not in the list is an error before anything is sent.\n\n\
-         Enrollments are sent in batches, one after the other. A batch that WeCom refuses as too big is halved, and an id \
-         that it does not know any more is named, while all others are sent. Pending enrollments are read again before \
-         their batch is sent, because somebody else may have decided meanwhile. If a batch fails in all its attempts, \
-         nothing more is sent. At the end, the meeting is listed again, and every enrollment that does not have the \
-         requested status is named on standard error, which is exit code 1.\n\n\
-         WeCom may notify enrollees of a decision.\n\n\
-         {CREDENTIALS}\n\n{DURATIONS}\n\n{}",
-        exit_codes()
-    )
-}
+const NOTES: &str = "\
+    The command lists the meeting and prints a plan. With -v, the plan contains names. Nothing is sent without \
+    --yes. An id that is not in the list is an error before anything is sent.\n\n\
+    Enrollments are sent in batches, one after the other. A batch that WeCom refuses as too big is halved, and an id \
+    that it does not know any more is named, while all others are sent. Pending enrollments are read again before \
+    their batch is sent, because somebody else may have decided meanwhile. If a batch fails in all its attempts, \
+    nothing more is sent. At the end, the meeting is listed again, and every enrollment that does not have the \
+    requested status is named on standard error. If there is one, the exit code is 1.\n\n\
+    WeCom may notify enrollees of a decision.";

@@ -1,8 +1,8 @@
 //! The journal: which batches were sent, and for which a response confirmed the new status.
 //!
-//! It is a file of JSON Lines. The first line identifies the meeting and the action. An entry is on disk before
-//! its batch is sent, and another one after its response. If the process is killed, only the last entry can be
-//! torn, and the outcome of at most one batch is unknown.
+//! It is a file of JSON Lines. The first line identifies the meeting and the action. An entry is on disk before its
+//! batch is sent, and another one after its response. If the process is killed, only the last entry can be
+//! incomplete, and the outcome of at most one batch is unknown.
 
 use std::{
     collections::HashSet,
@@ -40,46 +40,42 @@ enum Entry<'a> {
     Done(#[serde(borrow)] Vec<&'a str>),
 }
 
-/// A journal file.
 pub(super) struct Journal {
     path: PathBuf,
     header: Header,
-    /// The file if entries can be written.
+    /// `None` if nothing is written.
     file: Option<File>,
     /// The ids that a response has confirmed, in this run or an earlier one.
     pub(super) done: HashSet<String>,
 }
 
 impl Journal {
-    /// Reads the journal, if it exists. Does not change it.
-    pub(super) fn read(path: &Path, kind: &str, meeting: &str, action: &str) -> Result<Self, Stop> {
-        let header = Header {
-            journal: VERSION,
-            kind: kind.to_owned(),
-            meetingid: meeting.to_owned(),
-            action: action.to_owned(),
-        };
-        let mut journal = Self { path: path.to_owned(), header, file: None, done: HashSet::new() };
-        match File::open(path) {
-            Ok(mut file) => drop(journal.load(&mut file)?),
-            Err(e) if e.kind() == ErrorKind::NotFound => {}
-            Err(e) => return Err(journal.cannot("read", &e)),
-        }
-        Ok(journal)
-    }
-
-    /// Creates or reads the journal, and locks it for writing.
-    pub(super) fn open(path: &Path, kind: &str, meeting: &str, action: &str) -> Result<Self, Stop> {
-        let mut journal = Self::read(path, kind, meeting, action)?;
+    /// Reads the journal. If `writes`, creates it if it does not exist, and locks it; else does not change it.
+    pub(super) fn open(
+        path: &Path,
+        kind: String,
+        meeting: &str,
+        action: &str,
+        writes: bool,
+    ) -> Result<Self, Stop> {
+        let (meetingid, action) = (meeting.to_owned(), action.to_owned());
+        let header = Header { journal: VERSION, kind, meetingid, action };
         let mut options = OpenOptions::new();
-        let file = options.read(true).write(true).create(true).truncate(false).open(path);
-        let mut file = file.map_err(|e| journal.cannot("open", &e))?;
-        if !lock(&file, path).map_err(|e| journal.cannot("lock", &e))? {
+        let opened = options.read(true).write(writes).create(writes).truncate(false).open(path);
+        let mut journal = Self { path: path.to_owned(), header, file: None, done: HashSet::new() };
+        let mut file = match opened {
+            Ok(file) => file,
+            Err(e) if e.kind() == ErrorKind::NotFound && !writes => return Ok(journal),
+            Err(e) => return Err(journal.cannot("open", &e)),
+        };
+        if writes && !lock(&file, path).map_err(|e| journal.cannot("lock", &e))? {
             let name = path.display();
             return Err(Stop::Failed(format!("another process is using the journal {name}")));
         }
-        // Read again, because another process may have written to it before it was locked.
         let length = journal.load(&mut file)?;
+        if !writes {
+            return Ok(journal);
+        }
         let header = if length == 0 { Some(line(&journal.header)) } else { None };
         let prepared = file
             .set_len(length)
@@ -92,35 +88,33 @@ impl Journal {
         Ok(journal)
     }
 
-    /// Reads all entries. Returns the length without a torn last line.
+    /// Reads all entries. Returns the length without an incomplete last line.
     fn load(&mut self, file: &mut File) -> Result<u64, Stop> {
-        let name = self.path.display();
         let mut lines = Lines::new(BufReader::new(file));
         let mut length = 0;
-        let mut done = HashSet::new();
         while let Some(line) = lines.next().map_err(|e| self.cannot("read", &e))? {
-            let (text, is_torn) = match line {
-                Line::Text(text) => (text, !text.ends_with(b"\n")),
-                Line::TooLong => (&b""[..], false),
+            let (text, is_complete) = match line {
+                Line::Text(text) => (text, text.ends_with(b"\n")),
+                Line::TooLong => (&b""[..], true),
             };
             let size = text.len() as u64;
             if length == 0 {
-                // A torn first line must not be taken for a journal if it is something else, because it is
-                // overwritten.
+                // An incomplete first line is overwritten, so it must be the start of this journal's header and not
+                // the content of another file.
                 let own = self::line(&self.header).map_err(|e| self.cannot("read", &e))?;
-                if is_torn && own.starts_with(text) {
+                if !is_complete && own.starts_with(text) {
                     break;
                 }
                 self.check_header(text)?;
-            } else if is_torn {
+            } else if !is_complete {
                 break;
             } else {
                 match serde_json::from_slice(text) {
-                    Ok(Entry::Done(ids)) => done.extend(ids.into_iter().map(str::to_owned)),
+                    Ok(Entry::Done(ids)) => self.done.extend(ids.into_iter().map(str::to_owned)),
                     Ok(Entry::Sending(_)) => {}
                     // The text of serde's errors could contain an id.
                     Err(_) => {
-                        let number = lines.number;
+                        let (number, name) = (lines.number, self.path.display());
                         return Err(Stop::Failed(format!(
                             "line {number} of the journal {name} is damaged; nothing was sent"
                         )));
@@ -129,7 +123,6 @@ impl Journal {
             }
             length += size;
         }
-        self.done = done;
         Ok(length)
     }
 

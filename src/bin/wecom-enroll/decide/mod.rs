@@ -4,8 +4,8 @@
 //! ids ─▶ list ─▶ plan ─▶ (read again ─▶ journal ─▶ batch ─▶ journal)… ─▶ list again ─▶ what is not as requested
 //! ```
 //!
-//! Enrollees may be notified of a decision, and it is hard to take back. So nothing is sent without `--yes`, and
-//! nobody is selected who is not named. The response to a batch is only a number, so the result is read from the
+//! Enrollees may be notified of a decision, and it is hard to undo. So nothing is sent without `--yes`, and only
+//! enrollments that are named are selected. The response to a batch is only a number, so the result is read from the
 //! list.
 
 mod args;
@@ -48,7 +48,6 @@ pub(crate) async fn run(
     action: Action,
     (args, any): (Args, bool),
     verbose: bool,
-    quiet: bool,
     lang: Lang,
     screen: &Screen,
 ) -> Result<u8, Stop> {
@@ -56,34 +55,27 @@ pub(crate) async fn run(
     let query = args.connection.kind.query(&meeting);
     query.validate()?;
     let ids = ids::read(&meeting, &args.ids, args.from.as_deref())?;
-    // The enrollments of a demo must not be taken for real ones.
-    let kind = match args.connection.demo {
-        Some(rows) => format!("{} --demo {rows}", args.connection.kind.name()),
-        None => args.connection.kind.name().to_owned(),
-    };
-    let open = if args.yes { Journal::open } else { Journal::read };
-    let journal =
-        args.journal.map(|path| open(&path, &kind, &meeting, action.name())).transpose()?;
+    let list = args.connection.list_name();
+    let open = |path| Journal::open(path, list, &meeting, action.name(), args.yes);
+    let journal = args.journal.as_deref().map(open).transpose()?;
     let (client, _simulator) = args.connection.open().await?;
     let progress = Progress::default();
-    let started = Instant::now();
-    let roster = Roster::new(client.clone(), query.clone(), screen.clone(), ids);
+    let roster = Roster::new(client.clone(), query, screen.clone(), ids);
     let mut decide = Decide {
         action,
         meeting: &meeting,
         any,
         batch: args.yes.then_some(args.batch.into()),
         verbose,
-        quiet,
         lang,
         screen,
-        started,
-        sender: Sender::new(client.clone(), query, roster, journal, screen, &progress),
+        started: Instant::now(),
+        sender: Sender::new(roster, journal, &progress),
     };
     let interrupted = interruption(Some(PIPE_GRACE))?;
     let code = tokio::select! {
         code = decide.run() => return code,
-        never = show(&progress, &client, screen, started) => match never {},
+        never = show(&progress, &client, screen) => match never {},
         code = interrupted => code.unwrap_or(1),
     };
     screen.clear();
@@ -100,12 +92,8 @@ pub(crate) async fn run(
 }
 
 /// Updates the progress bar until it is dropped.
-async fn show(
-    progress: &Progress,
-    client: &Client,
-    screen: &Screen,
-    started: Instant,
-) -> Infallible {
+async fn show(progress: &Progress, client: &Client, screen: &Screen) -> Infallible {
+    let mut tally = Tally::new();
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -117,19 +105,9 @@ async fn show(
             let all = counted(all, "enrollment", "enrollments");
             screen.advance(sent, |_| format!("{sent} of {all} sent{waiting}"));
         } else {
-            screen.update(&tally(&stats, started));
+            (tally.rows, tally.pages) = (stats.rows, stats.pages);
+            screen.update(&tally, &stats);
         }
-    }
-}
-
-fn tally(stats: &wecom_enroll::Stats, started: Instant) -> Tally {
-    Tally {
-        started,
-        rows: stats.rows,
-        earlier: 0,
-        malformed_rows: 0,
-        pages: stats.pages,
-        stats: *stats,
     }
 }
 
@@ -141,7 +119,6 @@ struct Decide<'a> {
     /// The size of a batch. `None` if nothing may be sent.
     batch: Option<usize>,
     verbose: bool,
-    quiet: bool,
     lang: Lang,
     screen: &'a Screen,
     started: Instant,
@@ -151,7 +128,7 @@ struct Decide<'a> {
 impl Decide<'_> {
     /// Lists, sends, and lists again. Returns the exit code.
     async fn run(&mut self) -> Result<u8, Stop> {
-        self.show_bar(None);
+        self.screen.show(0, None);
         self.sender.roster.list().await?;
         self.check_missing()?;
         let Self { action, meeting, any, .. } = *self;
@@ -169,23 +146,15 @@ impl Decide<'_> {
             print(end.as_bytes())?;
             return Ok(0);
         };
-        self.show_bar(Some(ids.len() as u64));
+        self.screen.show(0, Some(ids.len() as u64));
         // `unapprove` selects all that are decided, and with `--any` the caller wants to overrule others.
         let only_pending = !self.any && self.action != Action::Unapprove;
         let failure = self.sender.send(self.action.status(), &ids, batch, only_pending).await.err();
-        self.show_bar(None);
+        self.screen.show(0, None);
         let code = self.verify(&ids, failure).await;
         self.screen.clear();
-        if !self.quiet {
-            self.print_summary(ids.len() as u64);
-        }
+        self.print_summary(ids.len() as u64);
         Ok(code)
-    }
-
-    fn show_bar(&self, total: Option<u64>) {
-        if !self.quiet {
-            self.screen.show(0, total);
-        }
     }
 
     /// Returns an error that names the requested ids that are not in the list.
@@ -230,7 +199,7 @@ impl Decide<'_> {
             for id in ids {
                 let was = match self.sender.roster.status(id) {
                     Some(status) if status == self.action.status() => continue,
-                    // Somebody else has decided, which stands.
+                    // Somebody else has decided. That decision is kept.
                     Some(_) if self.sender.decided.contains(id) => continue,
                     Some(EnrollStatus::Unknown(number)) => format!("has status {number}"),
                     Some(status) => format!("is {status}"),
@@ -250,7 +219,7 @@ impl Decide<'_> {
             0 => String::new(),
             ids => format!(", {ids} {what}"),
         };
-        self.screen.print_line(&format!(
+        self.screen.print_note(&format!(
             "{} of {} set to {}{}{}, {}, {}",
             confirmed.len(),
             counted(selected, "enrollment", "enrollments"),
@@ -258,7 +227,7 @@ impl Decide<'_> {
             named(decided.len(), "decided by others meanwhile"),
             named(unknown.len(), "unknown to WeCom"),
             counted(*batches, "batch", "batches"),
-            costs(&self.sender.client.stats(), self.started)
+            costs(&self.sender.roster.client.stats(), self.started)
         ));
     }
 }

@@ -9,9 +9,9 @@ use crate::{
     ui::text::{counted, sanitized},
 };
 
-/// What happens to an enrollment.
+/// Whether an enrollment is sent, or why it is skipped.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Fate {
+enum Selection {
     Send,
     HasStatus,
     NotPending,
@@ -22,8 +22,8 @@ enum Fate {
 pub(super) struct Plan<'a> {
     action: Action,
     meeting: &'a str,
-    /// The ids and names of the enrollments with each fate and status.
-    groups: BTreeMap<(Fate, EnrollStatus), Vec<(&'a str, &'a str)>>,
+    /// The ids and names of the enrollments with each selection and status.
+    groups: BTreeMap<(Selection, EnrollStatus), Vec<(&'a str, &'a str)>>,
 }
 
 impl<'a> Plan<'a> {
@@ -37,21 +37,21 @@ impl<'a> Plan<'a> {
     ) -> Self {
         let mut groups: BTreeMap<_, Vec<_>> = BTreeMap::new();
         for (id, enrollment) in found {
-            let fate = match enrollment.status {
-                status if status == action.status() => Fate::HasStatus,
-                _ if is_in_journal(id) => Fate::InJournal,
-                status if !any && !action.applies_to(status) => Fate::NotPending,
-                _ => Fate::Send,
+            let selection = match enrollment.status {
+                status if status == action.status() => Selection::HasStatus,
+                _ if is_in_journal(id) => Selection::InJournal,
+                status if !any && !action.applies_to(status) => Selection::NotPending,
+                _ => Selection::Send,
             };
-            let group = groups.entry((fate, enrollment.status)).or_default();
+            let group = groups.entry((selection, enrollment.status)).or_default();
             group.push((id, &*enrollment.name));
         }
         Self { action, meeting, groups }
     }
 
-    /// Returns the ids to send, page by page of the list for each status.
+    /// Returns the ids to send, grouped by current status, and in the order of pages within a group.
     pub(super) fn ids(&self) -> Vec<String> {
-        let groups = self.groups.iter().filter(|((fate, _), _)| *fate == Fate::Send);
+        let groups = self.groups.iter().filter(|((selection, _), _)| *selection == Selection::Send);
         groups.flat_map(|(_, group)| group).map(|(id, _)| (*id).to_owned()).collect()
     }
 
@@ -63,12 +63,12 @@ impl<'a> Plan<'a> {
         let (name, status) = (self.action.name(), self.action.status());
         let meeting = sanitized(self.meeting);
         let mut text = format!("{name} {} of {all} in {meeting}:\n", self.ids().len());
-        for ((fate, from), group) in &self.groups {
-            let reason = match fate {
-                Fate::Send => format!("will be {status}"),
-                Fate::HasStatus => format!("skipped: already {status}"),
-                Fate::NotPending => "skipped: not pending; --any includes them".to_owned(),
-                Fate::InJournal => "skipped: the journal records them as done".to_owned(),
+        for ((selection, from), group) in &self.groups {
+            let reason = match selection {
+                Selection::Send => format!("will be {status}"),
+                Selection::HasStatus => format!("skipped: already {status}"),
+                Selection::NotPending => "skipped: not pending; --any includes them".to_owned(),
+                Selection::InJournal => "skipped: the journal records them as done".to_owned(),
             };
             let from = match from {
                 EnrollStatus::Unknown(number) => format!("with status {number}"),

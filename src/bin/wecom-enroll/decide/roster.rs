@@ -7,18 +7,16 @@ use wecom_enroll::{Checkpoint, Client, EnrollStatus, Page, Query, Result};
 
 use crate::ui::{screen::Screen, text::malformed_row_line};
 
-/// The requested enrollments.
 pub(super) struct Roster {
-    client: Client,
-    query: Query,
-    screen: Screen,
+    pub(super) client: Client,
+    pub(super) query: Query,
+    pub(super) screen: Screen,
     /// The requested ids, and the enrollments that were found.
     enrollments: BTreeMap<String, Option<Enrollment>>,
     /// The positions before the pages that contain requested enrollments.
     positions: Vec<Checkpoint>,
 }
 
-/// A requested enrollment.
 pub(super) struct Enrollment {
     pub(super) status: EnrollStatus,
     pub(super) name: String,
@@ -32,8 +30,8 @@ impl Roster {
         Self { client, query, screen, enrollments, positions: Vec::new() }
     }
 
-    /// Lists the meeting. If an enrollment is missing, lists it once more, because a person who withdraws during
-    /// a listing can make it skip another one.
+    /// Lists the meeting. If an enrollment is missing, lists it once more, because the listing can skip a row if
+    /// another enrollee withdraws meanwhile.
     pub(super) async fn list(&mut self) -> Result<()> {
         for _ in 0..2 {
             self.positions.clear();
@@ -106,7 +104,7 @@ impl Roster {
         self.get(id).map(|enrollment| enrollment.status)
     }
 
-    /// Returns the enrollments that were found, page by page, so that a batch needs few pages to be refreshed.
+    /// Returns the enrollments that were found, sorted by page, so that refreshing a batch requests few pages.
     pub(super) fn found(&self) -> Vec<(&str, &Enrollment)> {
         let found = self.enrollments.iter();
         let mut found: Vec<_> = found

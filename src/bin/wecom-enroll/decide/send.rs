@@ -6,12 +6,11 @@ use std::{
 };
 
 use futures::StreamExt;
-use wecom_enroll::{Client, EnrollStatus, Query};
+use wecom_enroll::EnrollStatus;
 
 use crate::{
     decide::{journal::Journal, roster::Roster},
     exit::Stop,
-    ui::screen::Screen,
 };
 
 /// How much was sent. Read while a batch is in flight.
@@ -30,11 +29,8 @@ impl Progress {
 }
 
 pub(super) struct Sender<'a> {
-    pub(super) client: Client,
-    query: Query,
     pub(super) roster: Roster,
     journal: Option<Journal>,
-    screen: &'a Screen,
     progress: &'a Progress,
     /// The ids that a response has confirmed.
     pub(super) confirmed: HashSet<String>,
@@ -47,28 +43,9 @@ pub(super) struct Sender<'a> {
 }
 
 impl<'a> Sender<'a> {
-    pub(super) fn new(
-        client: Client,
-        query: Query,
-        roster: Roster,
-        journal: Option<Journal>,
-        screen: &'a Screen,
-        progress: &'a Progress,
-    ) -> Self {
+    pub(super) fn new(roster: Roster, journal: Option<Journal>, progress: &'a Progress) -> Self {
         let [confirmed, decided, unknown] = [(); 3].map(|()| HashSet::new());
-        let batches = 0;
-        Self {
-            client,
-            query,
-            roster,
-            journal,
-            screen,
-            progress,
-            confirmed,
-            decided,
-            unknown,
-            batches,
-        }
+        Self { roster, journal, progress, confirmed, decided, unknown, batches: 0 }
     }
 
     pub(super) fn is_in_journal(&self, id: &str) -> bool {
@@ -115,7 +92,7 @@ impl<'a> Sender<'a> {
         Ok(())
     }
 
-    /// Sends one batch, of which the library makes several calls if WeCom refuses it.
+    /// Sends one batch. If WeCom refuses it, the library splits it into several calls.
     async fn send_batch(
         &mut self,
         status: EnrollStatus,
@@ -125,7 +102,8 @@ impl<'a> Sender<'a> {
         if let Some(journal) = &mut self.journal {
             journal.sending(batch)?;
         }
-        let updates = self.client.set_status(self.query.clone(), status, batch);
+        let Roster { client, query, screen, .. } = &self.roster;
+        let updates = client.set_status(query.clone(), status, batch);
         let mut updates = updates.batch_size(batch.len())?;
         let (mut largest, mut has_unknown) = (0, false);
         while let Some(update) = updates.next().await {
@@ -144,7 +122,7 @@ impl<'a> Sender<'a> {
                         return Err(error.into());
                     };
                     has_unknown = true;
-                    self.screen.print_line(&format!("error: WeCom does not know enrollment {id}"));
+                    screen.print_line(&format!("error: WeCom does not know enrollment {id}"));
                     self.unknown.insert(id);
                 }
             }

@@ -1,8 +1,7 @@
-//! The checkpoint file of an export: how much of the output is complete, and from where to resume each
-//! meeting.
+//! The checkpoint file of an export: how much of the output is complete, and from where to resume each meeting.
 //!
-//! The file is replaced after the rows before its positions are on disk. If the process is killed at any
-//! moment, the output is therefore at least as long as the checkpoint records. Resuming cuts off the rest.
+//! The file is replaced only when all rows before its positions are on disk. If the process is killed at any moment,
+//! the output is therefore at least as long as the checkpoint records. Resuming cuts off the rest.
 
 use std::{
     fs,
@@ -59,15 +58,14 @@ pub(crate) struct Extent {
 pub(crate) struct Meeting {
     pub(crate) position: Checkpoint,
     pub(crate) rows: u64,
-    /// Malformed rows.
-    pub(crate) bad_rows: u64,
+    pub(crate) malformed_rows: u64,
     pub(crate) pages: u64,
 }
 
 impl Saved {
     /// Creates the checkpoint of an empty output.
     pub(crate) fn new(arguments: Arguments, positions: Vec<Checkpoint>) -> Self {
-        let meeting = |position| Meeting { position, rows: 0, bad_rows: 0, pages: 0 };
+        let meeting = |position| Meeting { position, rows: 0, malformed_rows: 0, pages: 0 };
         let meetings = positions.into_iter().map(meeting).collect();
         Self { version: VERSION, arguments, output: Extent::default(), meetings }
     }
@@ -77,8 +75,7 @@ impl Saved {
 pub(crate) struct CheckpointFile {
     /// The path that the user gave, for messages.
     name: PathBuf,
-    /// The file that is replaced. Replacing a symbolic link instead would leave the file that it leads to as
-    /// it was.
+    /// The file that is replaced. Replacing a symbolic link would not change the file that it leads to.
     path: PathBuf,
 }
 

@@ -1,11 +1,11 @@
 //! Protects the text of CSV cells from spreadsheet programs, with one character before the text.
 //!
-//! - A text that starts like a formula gets an apostrophe, as OWASP recommends. It is visible, and the
-//!   formula is not executed.
-//! - A text that would be read as a number or date gets a tab, which is not displayed. Otherwise
-//!   13800138000 becomes 1.38E+10, 0012345 loses its zeros, an ID of more than 15 digits loses its last
-//!   digits, and 10-50 or 3月5日 becomes a date. Alternatives are worse: an apostrophe would be visible
-//!   before every phone number, and `="13800138000"` is itself a formula.
+//! - A text that starts like a formula gets an apostrophe, as OWASP recommends. It is visible, and the formula is not
+//!   executed.
+//! - A text that would be read as a number or date gets a tab, which is not displayed. Otherwise 13800138000 becomes
+//!   1.38E+10, 0012345 loses its zeros, an id of more than 15 digits loses its last digits, and 10-50 or 3月5日 becomes
+//!   a date. Alternatives are worse: an apostrophe would be visible before every phone number, and `="13800138000"` is
+//!   itself a formula.
 
 use std::borrow::Cow;
 
@@ -20,7 +20,7 @@ pub(crate) fn protected(text: Cow<'_, str>) -> Cow<'_, str> {
     // A spreadsheet program may skip invisible characters.
     let visible = text.trim_start_matches(|c: char| c.is_whitespace() || c.is_control());
     let is_formula = visible.starts_with(FORMULA);
-    // After a sign, the words of a date can be cells, such as DEC5. 1E5 cannot.
+    // After a sign, a word such as DEC5 is a cell and not a date, so the text is a formula. 1E5 is a number.
     let mut words = text.split(|c: char| !c.is_alphanumeric());
     let has_cells = is_formula && words.any(|word| word.starts_with(char::is_alphabetic));
     if is_number(&text) && !has_cells {
@@ -56,8 +56,8 @@ fn is_number(text: &str) -> bool {
     hour.unwrap_or(&text).split(is_separator).all(|word| is_word(word, is_time))
 }
 
-/// Returns whether the character is a digit, or may occur between the digits and words of a number, amount,
-/// date or time.
+/// Returns whether the character is a digit, or may occur between the digits and words of a number, amount, date or
+/// time.
 fn is_separator(c: char) -> bool {
     c.is_numeric()
         || c.is_whitespace()

@@ -4,11 +4,14 @@ use std::{fmt, path::Path};
 
 use clap::ValueEnum;
 
-/// A value of `--format`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+/// A value of `--format`, or `csv` with `--excel`.
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
 pub(crate) enum Format {
     Jsonl,
     Csv,
+    /// CSV for spreadsheet programs.
+    #[value(skip)]
+    ExcelCsv,
     Xlsx,
 }
 
@@ -30,22 +33,14 @@ impl Format {
     }
 }
 
-/// A format with its option.
-#[derive(Clone, Copy)]
-pub(crate) struct Style {
-    pub(crate) format: Format,
-    /// `--excel`: CSV for spreadsheet programs.
-    pub(crate) excel: bool,
-}
-
 /// Prints the text that a checkpoint file contains.
-impl fmt::Display for Style {
+impl fmt::Display for Format {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.format {
-            Format::Jsonl => "jsonl",
-            Format::Csv if self.excel => "csv --excel",
-            Format::Csv => "csv",
-            Format::Xlsx => "xlsx",
+        f.write_str(match self {
+            Self::Jsonl => "jsonl",
+            Self::Csv => "csv",
+            Self::ExcelCsv => "csv --excel",
+            Self::Xlsx => "xlsx",
         })
     }
 }

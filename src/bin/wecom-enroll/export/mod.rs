@@ -30,11 +30,11 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use wecom_enroll::{Checkpoint, Client, Page, Query};
 
 use crate::{
-    connect::{CREDENTIALS, Connection, DURATIONS},
-    exit::{Stop, exit_codes},
+    connect::{Connection, notes},
+    exit::Stop,
     export::{
         checkpoint::{Arguments, CheckpointFile, Saved},
-        format::{Format, Style},
+        format::Format,
         output::Output,
         questions::questions,
     },
@@ -47,55 +47,49 @@ use crate::{
 
 /// Stream every enrollee of each meeting to a file or standard output
 #[derive(clap::Args)]
-#[command(after_help = notes())]
+#[command(after_help = notes(NOTES))]
 pub(crate) struct Args {
     #[command(flatten)]
     meetings: Meetings,
     /// Output format [default: by the extension of the output, or jsonl if it has none]
     #[arg(long, value_enum)]
     format: Option<Format>,
-    /// CSV for spreadsheet programs: with a byte-order mark, formulas made harmless, and digits kept as
-    /// text. Implies --format csv; an error with another format
+    /// CSV for spreadsheet programs: with a byte-order mark, formulas made harmless, and digits kept as text. Implies
+    /// --format csv; an error with another format
     #[arg(long)]
     excel: bool,
     /// Output file; - is standard output
     #[arg(short, long, value_name = "PATH", default_value = "-")]
     output: PathBuf,
-    /// Keep the position in PATH, and resume from it if it exists. If the export that PATH
-    /// belongs to is complete, nothing is exported; move PATH away to start again
+    /// Keep the position in PATH, and resume from it if it exists. If the export that PATH belongs to is complete,
+    /// nothing is exported; move PATH away to start again
     #[arg(long, value_name = "PATH")]
     checkpoint: Option<PathBuf>,
     #[command(flatten)]
     connection: Connection,
 }
 
-fn notes() -> String {
-    format!(
-        "JSON Lines have one object per row, with the API's field names and meetingid. CSV and XLSX have one column per \
-         scalar field, then one per question, then other_answers with the answers to all other questions as JSON. The \
-         questions are those of the meetings' settings, if the app may read them, and of the first page that has rows. \
-         If a question has no title, or the name of another column, its column is named like question or status (2). A \
-         cell of XLSX holds at most 32,767 UTF-16 units and no control characters; a warning reports how many texts were \
-         changed.\n\n\
-         With --excel, a text that starts like a formula (= + - @) gets an apostrophe before it. A text that would be read \
-         as a number, amount, date or time, such as a phone number or ID, gets a tab, which spreadsheet programs do not \
-         show.\n\n\
-         On a terminal, control characters are written like \\u001b. Files and pipes receive the exact text.\n\n\
-         A malformed row is reported on standard error, and all other rows are delivered. An export with --checkpoint can \
-         be killed at any moment; if you run it again with the same arguments, the output contains every row exactly \
-         once.\n\n\
-         {CREDENTIALS}\n\n{DURATIONS}\n\n{}",
-        exit_codes()
-    )
-}
+const NOTES: &str = "\
+    JSON Lines: one object per row, with the API's field names and meetingid.\n\n\
+    CSV and XLSX: one column per scalar field, then one per question, then other_answers with the answers to all \
+    other questions as JSON. The questions are those of the meetings' settings, if the app may read them, and of the \
+    first page that has rows. If a question has no title, or the name of another column, its column is named like \
+    question or status (2). A cell of XLSX holds at most 32,767 UTF-16 units and no control characters; a warning \
+    reports how many texts were changed.\n\n\
+    --excel: a text that starts like a formula (= + - @) gets an apostrophe before it. A text that would be read as \
+    a number, amount, date or time, such as a phone number or id, gets a tab, which spreadsheet programs do not \
+    show.\n\n\
+    Terminal: control characters are written like \\u001b. Files and pipes receive the exact text.\n\n\
+    Malformed rows are reported on standard error, and all other rows are delivered.\n\n\
+    --checkpoint: the export can be killed at any moment; if you run it again with the same arguments, the output \
+    contains every row exactly once.";
 
 impl Args {
-    fn style(&self) -> Result<Style, Stop> {
-        let excel = self.excel;
+    fn output_format(&self) -> Result<Format, Stop> {
         let by_extension = match Format::from_extension(&self.output) {
             Ok(format) => format,
             // The format does not depend on the extension.
-            Err(_) if self.format.is_some() || excel || !self.has_file() => None,
+            Err(_) if self.format.is_some() || self.excel || !self.has_file() => None,
             Err(extension) => {
                 return Err(Stop::Usage(format!(
                     "the extension .{extension} of the output is not one of .jsonl, .ndjson, .json, .csv and .xlsx: \
@@ -104,24 +98,20 @@ impl Args {
             }
         };
         match self.format.or(by_extension) {
-            None if excel => Ok(Style { format: Format::Csv, excel }),
-            Some(Format::Jsonl | Format::Xlsx) if excel => {
+            None | Some(Format::Csv) if self.excel => Ok(Format::ExcelCsv),
+            Some(_) if self.excel => {
                 Err(Stop::Usage("--excel requires csv: remove --excel, or use --format csv".into()))
             }
-            format => Ok(Style { format: format.unwrap_or(Format::Jsonl), excel }),
+            format => Ok(format.unwrap_or(Format::Jsonl)),
         }
     }
 
     /// Returns the arguments that must be the same when the export is resumed.
-    fn arguments(&self, style: Style) -> Arguments {
+    fn arguments(&self, format: Format) -> Arguments {
         Arguments {
-            // The rows of a demo must not be continued with real ones.
-            kind: match self.connection.demo {
-                Some(rows) => format!("{} --demo {rows}", self.connection.kind.name()),
-                None => self.connection.kind.name().to_owned(),
-            },
+            kind: self.connection.list_name(),
             status: self.meetings.status.to_string(),
-            format: style.to_string(),
+            format: format.to_string(),
             page_size: self.meetings.page_size,
             meetings: self.meetings.ids.clone(),
         }
@@ -167,24 +157,19 @@ fn is_temporary_file(checkpoint: &Path, output: &Path) -> bool {
     temporary.is_some_and(|temporary| is_same_file(&temporary, output))
 }
 
-pub(crate) async fn run(
-    mut args: Args,
-    quiet: bool,
-    lang: Lang,
-    screen: &Screen,
-) -> Result<u8, Stop> {
+pub(crate) async fn run(mut args: Args, lang: Lang, screen: &Screen) -> Result<u8, Stop> {
     let queries = args.meetings.queries(args.connection.kind)?;
-    let style = args.style()?;
-    args.check(style.format)?;
+    let format = args.output_format()?;
+    args.check(format)?;
     let total = args.meetings.total_rows(args.connection.demo);
     let Meetings { read_ahead, concurrency, .. } = args.meetings;
-    let arguments = args.arguments(style);
+    let arguments = args.arguments(format);
     let file = args.checkpoint.as_deref().map(CheckpointFile::new).transpose()?;
     // Reads the checkpoint before the output is locked. If another run is still writing both files,
     // `Output::open` fails below.
     let earlier = file.as_ref().map(|file| file.read(&arguments, &queries)).transpose()?.flatten();
     let (client, _simulator) = args.connection.open().await?;
-    let mut output = Output::open(&args.output, style, earlier.is_some())?;
+    let mut output = Output::open(&args.output, format, earlier.is_some())?;
     let saved = if let Some(saved) = earlier {
         output.resume(&saved.output)?;
         saved
@@ -209,14 +194,14 @@ pub(crate) async fn run(
         outcome: Outcome::new(lang),
     };
     // Rows and a progress bar would overwrite each other on one terminal.
-    if !quiet && !export.output.is_terminal() {
+    if !export.output.is_terminal() {
         screen.show(export.earlier, total);
     }
-    if export.is_complete() && !quiet {
-        screen.print_line("this export is complete; move the checkpoint away to start again");
+    if export.is_complete() {
+        screen.print_note("this export is complete; move the checkpoint away to start again");
     }
-    // A write to a pipe can block forever, and a pipe has no checkpoint to save. So after a signal, the
-    // process exits within `PIPE_GRACE`.
+    // A write to a pipe can block forever, and a pipe has no checkpoint to save. So after a signal, the process exits
+    // within `PIPE_GRACE`.
     let grace = (!export.output.is_file()).then_some(PIPE_GRACE);
     let interrupted = interruption(grace)?;
     let steps = export.steps(read_ahead, concurrency)?;
@@ -227,9 +212,7 @@ pub(crate) async fn run(
         screen.print_line(if args.checkpoint.is_some() { resume } else { "interrupted" });
     }
     let tally = export.tally();
-    if !quiet {
-        screen.print_line(&tally.summary());
-    }
+    screen.print_note(&tally.summary(&export.client.stats()));
     Ok(signal.unwrap_or(export.outcome.code(tally.malformed_rows > 0)))
 }
 
@@ -250,9 +233,9 @@ struct Export<'a> {
 impl Export<'_> {
     /// Returns the pages of all meetings that are not complete, and the questions that have a column.
     ///
-    /// If the output has no columns yet, the meetings are listed one after the other until a page has
-    /// rows, so that the columns do not depend on which meeting responds first. The settings are read only
-    /// then: if the list cannot be read, nothing else is sent. Only the first page with rows has questions.
+    /// If the output has no columns yet, the meetings are listed one after the other until a page has rows, so that
+    /// the columns do not depend on which meeting responds first. The settings are read only then: if the list cannot
+    /// be read, nothing else is sent. Questions are returned only with the first page that has rows.
     fn steps(
         &self,
         read_ahead: usize,
@@ -319,7 +302,7 @@ impl Export<'_> {
                 },
                 _ = ticks.tick() => {
                     self.save().await?;
-                    self.screen.update(&self.tally());
+                    self.screen.update(&self.tally(), &self.client.stats());
                 }
                 code = &mut interrupted => {
                     signal = code.ok();
@@ -349,7 +332,7 @@ impl Export<'_> {
                 }
                 self.output.write(&id, &rows)?;
                 meeting.rows += rows.len() as u64;
-                meeting.bad_rows += (page.len() - rows.len()) as u64;
+                meeting.malformed_rows += (page.len() - rows.len()) as u64;
                 meeting.pages += 1;
             }
             Err(error) => {
@@ -381,9 +364,8 @@ impl Export<'_> {
             started: self.started,
             rows: sum(|meeting| meeting.rows),
             earlier: self.earlier,
-            malformed_rows: sum(|meeting| meeting.bad_rows),
+            malformed_rows: sum(|meeting| meeting.malformed_rows),
             pages: sum(|meeting| meeting.pages),
-            stats: self.client.stats(),
         }
     }
 }

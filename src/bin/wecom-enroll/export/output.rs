@@ -18,7 +18,7 @@ use crate::{
     export::{
         checkpoint::Extent,
         excel::{BYTE_ORDER_MARK, protected},
-        format::{Format, Style},
+        format::Format,
         table::{Cell, Table},
         workbook::Book,
     },
@@ -30,9 +30,9 @@ use crate::{
 pub(crate) struct Output {
     path: PathBuf,
     target: Target,
-    style: Style,
+    format: Format,
     book: Book,
-    /// The columns of CSV and XLSX, known from the first page with rows on.
+    /// The columns of CSV and XLSX. `None` before the first page with rows.
     table: Option<Table>,
     /// Questions that have a column even if no row of the first page answers them.
     pub(crate) questions: Vec<String>,
@@ -51,13 +51,13 @@ enum Target {
 }
 
 impl Output {
-    /// Opens and locks the output, without changing it yet. If the export is resumed, the output must
-    /// exist.
-    pub(crate) fn open(path: &Path, style: Style, resumed: bool) -> Result<Self, Stop> {
+    /// Opens and locks the output, without changing it yet. If the export is resumed, the output must exist.
+    pub(crate) fn open(path: &Path, format: Format, resumed: bool) -> Result<Self, Stop> {
         let name = path.display();
         let cannot = |e: io::Error| match e.kind() {
             io::ErrorKind::NotFound if resumed => Stop::Failed(format!(
-                "the output {name} of this checkpoint is missing: restore it, or move the checkpoint away to start again"
+                "the output {name} of this checkpoint is missing: restore it, or move the checkpoint away to start \
+                 again"
             )),
             _ => Stop::Failed(format!("cannot open the output {name}: {e}")),
         };
@@ -79,7 +79,7 @@ impl Output {
         let (length, crc) = (0, Hasher::new());
         let (path, book) = (path.to_owned(), Book::default());
         let questions = Vec::new();
-        Ok(Self { path, target, style, book, table: None, questions, stale: true, length, crc })
+        Ok(Self { path, target, format, book, table: None, questions, stale: true, length, crc })
     }
 
     pub(crate) fn is_file(&self) -> bool {
@@ -97,7 +97,7 @@ impl Output {
 
     /// Returns whether the next rows determine the columns.
     pub(crate) fn lacks_columns(&self) -> bool {
-        self.style.format != Format::Jsonl && self.table.is_none()
+        self.format != Format::Jsonl && self.table.is_none()
     }
 
     /// Truncates the file before the first byte is written. If an export fails before its first row, the
@@ -136,7 +136,7 @@ impl Output {
         }
         file.set_len(length).map_err(|e| cannot("truncate", e))?;
         (self.length, self.crc, self.stale) = (length, crc, false);
-        self.table = extent.columns.clone().map(Table::new);
+        self.table = extent.columns.as_deref().map(|titles| Table::new(titles, &[]));
         Ok(())
     }
 
@@ -145,11 +145,13 @@ impl Output {
         if rows.is_empty() {
             return Ok(());
         }
-        let written = match self.style.format {
+        let written = match self.format {
             Format::Jsonl => json_lines(meeting, rows).and_then(|page| self.put(&page)),
-            Format::Csv => self.csv(meeting, rows).and_then(|page| self.put(&page)),
+            Format::Csv | Format::ExcelCsv => {
+                self.csv(meeting, rows).and_then(|page| self.put(&page))
+            }
             Format::Xlsx => {
-                let new = || Table::with_questions(&self.questions, rows);
+                let new = || Table::new(&self.questions, rows);
                 self.book.add(self.table.get_or_insert_with(new), meeting, rows)
             }
         };
@@ -162,8 +164,10 @@ impl Output {
             self.truncate().map_err(|e| self.failed(&e))?;
         }
         let header = complete && self.table.is_none();
-        let finished = match self.style.format {
-            Format::Csv if header => self.csv("", &[]).and_then(|page| self.put(&page)),
+        let finished = match self.format {
+            Format::Csv | Format::ExcelCsv if header => {
+                self.csv("", &[]).and_then(|page| self.put(&page))
+            }
             Format::Xlsx if complete || self.table.is_some() => self.workbook(),
             _ => Ok(()),
         };
@@ -180,7 +184,7 @@ impl Output {
     }
 
     fn workbook(&mut self) -> io::Result<()> {
-        let table = self.table.get_or_insert_with(|| Table::of(&[]));
+        let table = self.table.get_or_insert_with(|| Table::new(&[], &[]));
         // Creates a sheet with a header if there were no rows.
         self.book.add(table, "", &[])?;
         self.truncate()?;
@@ -191,7 +195,7 @@ impl Output {
     fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.truncate()?;
         self.length += bytes.len() as u64;
-        // A terminal would obey the control characters of a nickname.
+        // A terminal would interpret the control characters of a nickname.
         let shown;
         let bytes = if self.is_terminal() {
             shown = escaped(&String::from_utf8_lossy(bytes));
@@ -226,10 +230,9 @@ impl Output {
     }
 
     fn csv(&mut self, meeting: &str, rows: &[Enroll]) -> io::Result<Vec<u8>> {
-        let excel = self.style.excel;
+        let excel = self.format == Format::ExcelCsv;
         let new = self.table.is_none();
-        let new_table = || Table::with_questions(&self.questions, rows);
-        let table = self.table.get_or_insert_with(new_table);
+        let table = self.table.get_or_insert_with(|| Table::new(&self.questions, rows));
         let mark = if excel && new { BYTE_ORDER_MARK } else { "" };
         let style = if excel { QuoteStyle::Always } else { QuoteStyle::Necessary };
         let mut csv = WriterBuilder::new().quote_style(style).from_writer(mark.into());
@@ -254,23 +257,15 @@ impl Output {
     }
 }
 
-/// Reads the first `length` bytes and seeks to their end. Returns the number of
-/// bytes found, and their checksum.
+/// Reads the first `length` bytes and seeks to their end. Returns the number of bytes found, and their checksum.
 fn seek_after(file: &mut File, length: u64) -> io::Result<(u64, Hasher)> {
     let mut crc = Hasher::new();
     let mut chunk = vec![0; 1 << 16];
     let mut found = 0;
     let mut start = file.take(length);
-    loop {
-        match start.read(&mut chunk) {
-            Ok(0) => break,
-            Ok(read) => {
-                crc.update(&chunk[..read]);
-                found += read as u64;
-            }
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            Err(e) => return Err(e),
-        }
+    while let read @ 1.. = start.read(&mut chunk)? {
+        crc.update(&chunk[..read]);
+        found += read as u64;
     }
     file.seek(SeekFrom::Start(found))?;
     Ok((found, crc))
@@ -281,8 +276,8 @@ fn json_lines(meeting: &str, rows: &[Enroll]) -> io::Result<Vec<u8>> {
     let end = format!(",\"meetingid\":{}}}\n", serde_json::to_string(meeting)?);
     let mut page = Vec::new();
     for row in rows {
-        // `serde(flatten)` would first copy every row into a map. A row always has fields, so its closing
-        // brace can be replaced with a comma and the last field.
+        // `serde(flatten)` would first copy every row into a map. A row always has fields, so its closing brace can be
+        // replaced with a comma and the last field.
         serde_json::to_writer(&mut page, row)?;
         page.pop();
         page.extend_from_slice(end.as_bytes());

@@ -1,5 +1,5 @@
-//! [`Table`]: rows as cells, for CSV and XLSX. One column per scalar field, one per question, and one for
-//! other answers.
+//! [`Table`]: rows as cells, for CSV and XLSX. One column per scalar field, one per question, and one for other
+//! answers.
 //!
 //! The questions are those of the meetings' settings, if they can be read, and of the first page that has rows. The
 //! last column contains the answers to other questions as JSON, so nothing is lost.
@@ -13,7 +13,7 @@ use std::{
 use jiff::civil::DateTime;
 use wecom_enroll::{Answer, Enroll};
 
-use crate::enroll_time::enroll_time;
+use crate::listing::enroll_time;
 
 const SCALARS: [&str; 9] = [
     "meetingid",
@@ -34,7 +34,6 @@ const UNTITLED: &str = "question";
 
 /// The columns of a CSV file or workbook.
 pub(crate) struct Table {
-    /// The questions.
     pub(crate) titles: Vec<String>,
     indexes: HashMap<String, usize>,
 }
@@ -56,20 +55,9 @@ impl Table {
     /// The maximum number of questions with a column. A worksheet has 16,384 columns.
     const MAX: usize = 16_000;
 
-    pub(crate) fn new(titles: Vec<String>) -> Self {
-        let indexes =
-            titles.iter().enumerate().map(|(index, title)| (title.clone(), index)).collect();
-        Self { titles, indexes }
-    }
-
-    /// Creates the table with the questions of these rows, in the order of their first occurrence.
-    pub(crate) fn of(rows: &[Enroll]) -> Self {
-        Self::with_questions(&[], rows)
-    }
-
-    /// Creates the table with these questions, and then those of the rows.
-    pub(crate) fn with_questions(questions: &[String], rows: &[Enroll]) -> Self {
-        let mut table = Self::new(Vec::new());
+    /// Creates the table with these questions, and then those of the rows, in the order of their first occurrence.
+    pub(crate) fn new(questions: &[String], rows: &[Enroll]) -> Self {
+        let mut table = Self { titles: Vec::new(), indexes: HashMap::new() };
         let answers = rows.iter().flat_map(Enroll::answers).map(|answer| answer.question_title());
         for title in questions.iter().map(String::as_str).chain(answers) {
             if table.titles.len() < Self::MAX && !table.indexes.contains_key(title) {
@@ -189,21 +177,22 @@ mod tests {
     #[test]
     fn questions_are_columns_and_no_answer_is_lost() {
         let rows = rows();
-        let table = Table::of(&rows);
+        let table = Table::new(&[], &rows);
         assert_eq!(table.header(str::to_owned)[9..], ["Q1", "Q2", "other_answers"]);
         let first = texts(table.cells("M", &rows[0]).unwrap());
         assert_eq!(first, ["M", "7", "", "0", "a,\"b\"", "0", "", "", "", "x; y", "", ""]);
         let second = texts(table.cells("M", &rows[1]).unwrap());
         assert_eq!(second[9..11], ["=1", "z"]);
         assert!(second[11].starts_with('[') && second[11].contains("again"), "{}", second[11]);
-        let later = Table::new(Vec::new()).cells("M", &rows[0]).map(texts).unwrap();
+        let later = Table::new(&[], &[]).cells("M", &rows[0]).map(texts).unwrap();
         assert!(later[9].contains(r#"["x","y"]"#), "{}", later[9]);
     }
 
     #[test]
     fn column_names_are_unique_and_not_empty() {
         let names = |titles: &[&str]| {
-            let table = Table::new(titles.iter().copied().map(str::to_owned).collect());
+            let titles: Vec<_> = titles.iter().copied().map(str::to_owned).collect();
+            let table = Table::new(&titles, &[]);
             let names = table.header(str::to_owned);
             assert_eq!((names.len(), table.width()), (titles.len() + 10, titles.len() + 10));
             let keys: HashSet<_> = names.iter().map(|name| name.trim().to_lowercase()).collect();
@@ -220,7 +209,7 @@ mod tests {
         let many: Vec<_> = many.iter().map(String::as_str).collect();
         assert_eq!(names(&many)[1998], "question (1999)");
         // What is written may be the same for different titles.
-        let table = Table::new(vec!["a\0".to_owned(), "a\u{1}".to_owned()]);
+        let table = Table::new(&["a\0".to_owned(), "a\u{1}".to_owned()], &[]);
         let written = table.header(|title| title.replace(char::is_control, "?"));
         assert_eq!(written[9..11], ["a?", "a? (2)"]);
     }

@@ -1,12 +1,12 @@
 //! [`Book`]: rows in the sheets of an XLSX workbook.
 //!
-//! Rows are kept in a temporary file until the workbook is saved as a whole. An XLSX file is a zip archive,
-//! which cannot be resumed after a crash.
+//! Rows are kept in a temporary file until the workbook is saved as a whole. An XLSX file is a zip archive, which
+//! cannot be resumed after a crash.
 
 use std::{
     env,
     fs::File,
-    io::{self, BufWriter, Seek, SeekFrom, Write},
+    io::{self, BufWriter, Write},
     panic::{AssertUnwindSafe, catch_unwind},
 };
 
@@ -23,7 +23,7 @@ use crate::{
 const SHEET_ROWS: u32 = 1_048_576;
 /// The maximum length of a text in a cell, in UTF-16 units.
 const CELL_UNITS: usize = 32_767;
-/// The same for a title, which leaves space for a number that makes it unique.
+/// The maximum length of a title, which leaves space for a number that makes it unique.
 const TITLE_UNITS: usize = CELL_UNITS - 16;
 /// The first year that a worksheet can represent.
 const FIRST_YEAR: i16 = 1900;
@@ -90,8 +90,7 @@ impl Book {
     }
 
     fn add_sheet(&mut self, table: &Table) -> io::Result<()> {
-        // Fails here with a clear error if the temporary file that `rust_xlsxwriter` creates next cannot be
-        // created.
+        // Fails here with a clear error if the temporary file that `rust_xlsxwriter` creates next cannot be created.
         tempfile::tempfile().map_err(|e| temporary_file(&e))?;
         let sheet = self.workbook.add_worksheet_with_constant_memory();
         write_header(sheet, table).map_err(io_error)?;
@@ -104,8 +103,8 @@ impl Book {
         self.workbook.worksheet_from_index(last)
     }
 
-    /// Sets the filter of the last sheet to all its rows. Called after every page, because it is unknown
-    /// which one is the last.
+    /// Sets the filter of the last sheet to all its rows. Called after every page, because it is unknown which one is
+    /// the last.
     fn set_filter(&mut self, table: &Table) -> Result<(), XlsxError> {
         let (rows, columns) = (self.sheet_rows, columns(table));
         self.last_sheet()?.autofilter(0, 0, rows - 1, columns - 1)?;
@@ -116,7 +115,6 @@ impl Book {
         check_space()?;
         let mut zip = Zip { file: BufWriter::new(file), failure: None };
         let saved = caught(|| self.workbook.save_to_writer(&mut zip).map_err(io_error));
-        zip.run(Write::flush);
         if self.changed_texts > 0 {
             warn!(
                 "{} changed, because an XLSX cell holds at most 32,767 UTF-16 units and no control characters; JSON \
@@ -124,12 +122,15 @@ impl Book {
                 counted(self.changed_texts, "text was", "texts were")
             );
         }
-        zip.failure.map_or(saved, Err)
+        match zip.failure {
+            Some(failure) => Err(failure),
+            None => saved.and_then(|()| zip.file.flush()),
+        }
     }
 }
 
-/// Calls `rust_xlsxwriter`, which panics if it cannot write to its temporary file. [`check_space`] prevents
-/// that, except for limits that it cannot see, such as a disk quota.
+/// Calls `rust_xlsxwriter`, which panics if it cannot write to its temporary file. [`check_space`] prevents that,
+/// except for limits that it cannot see, such as a disk quota.
 fn caught(work: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
     catch_unwind(AssertUnwindSafe(work))
         .unwrap_or_else(|_| Err(temporary_file(&io::Error::other("a write failed"))))
@@ -187,8 +188,8 @@ fn storable(text: &str, limit: usize) -> String {
         }
         let is_storable = match c {
             '\t' | '\n' => true,
-            // `rust_xlsxwriter` writes it as `_x000D_`. It would not escape the text before it, so that a reader
-            // would decode both together.
+            // `rust_xlsxwriter` writes it as `_x000D_`. If the text before it looks like an unfinished escape
+            // sequence, a reader would decode both together.
             '\r' => !is_half_an_escape(&stored),
             '\0'..='\x1f' | '\u{fffe}' | '\u{ffff}' => false,
             _ => true,
@@ -205,36 +206,22 @@ fn is_half_an_escape(text: &str) -> bool {
     digits.is_some_and(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
 
-/// A file that keeps its first error. The error of the zip writer would only be "i/o error".
+/// A file that keeps its first error, because the zip writer prints to standard error if it is dropped after one.
 struct Zip<'a> {
     file: BufWriter<&'a mut File>,
     failure: Option<io::Error>,
 }
 
-impl<'a> Zip<'a> {
-    fn run(&mut self, work: impl FnOnce(&mut BufWriter<&'a mut File>) -> io::Result<()>) {
-        if self.failure.is_none() {
-            self.failure = work(&mut self.file).err();
-        }
-    }
-}
-
 impl Write for Zip<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.run(|file| file.write_all(bytes));
+        if self.failure.is_none() {
+            self.failure = self.file.write_all(bytes).err();
+        }
         Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.run(Write::flush);
         Ok(())
-    }
-}
-
-impl Seek for Zip<'_> {
-    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        self.run(Write::flush);
-        self.file.get_mut().seek(to)
     }
 }
 
@@ -253,7 +240,7 @@ mod tests {
         let rows: Vec<Enroll> = serde_json::from_value(rows.clone()).unwrap();
         let mut file = tempfile::tempfile().unwrap();
         let mut book = Book::default();
-        book.add(&Table::of(&rows), "=M", &rows).unwrap();
+        book.add(&Table::new(&[], &rows), "=M", &rows).unwrap();
         book.save(&mut file).unwrap();
         let sheet = sheet(&file, 1);
         (book, sheet)
@@ -284,7 +271,7 @@ mod tests {
         let rows =
             json!([{"enroll_id": 1, "answer_list": [{"question_title": "Q\0"}]}, {"enroll_id": 2}]);
         let rows: Vec<Enroll> = serde_json::from_value(rows).unwrap();
-        let table = Table::of(&rows);
+        let table = Table::new(&[], &rows);
         let (mut book, mut file) = (Book::default(), tempfile::tempfile().unwrap());
         book.add(&table, "M", &rows).unwrap();
         book.sheet_rows = SHEET_ROWS - 1;
@@ -393,7 +380,10 @@ mod tests {
             (&"😀".repeat(20_000), &"😀".repeat(16_383)),
         ];
         let cells: Vec<_> = unchanged.iter().map(|&text| (text, text)).chain(changed).collect();
-        let row = |(text, _): &(&str, &str)| json!({"enroll_id": 1, "nick_name": text, "userid": text, "answer_list": [{"question_title": "Q", "answer_content": text}]});
+        let row = |(text, _): &(&str, &str)| {
+            let answers = json!([{"question_title": "Q", "answer_content": text}]);
+            json!({"enroll_id": 1, "nick_name": text, "userid": text, "answer_list": answers})
+        };
         let (book, sheet) = book_of(&cells.iter().map(row).collect());
         assert_eq!(book.changed_texts, 3 * changed.len() as u64);
         assert!(

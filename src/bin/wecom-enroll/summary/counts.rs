@@ -1,14 +1,14 @@
 //! [`Counts`]: what a summary counts, in bounded memory.
 //!
-//! Each kind of count has a maximum number of different values. Further values are counted together. Texts
-//! are shortened, and free-text answers are not kept, except for companies.
+//! Each kind of count has a maximum number of different values. Further values are counted together. Texts are
+//! shortened, and free-text answers are not kept, except for companies.
 
-use std::{borrow::Borrow, collections::BTreeMap};
+use std::collections::BTreeMap;
 
 use jiff::civil::Date;
 use wecom_enroll::{Answer, Enroll, QuestionType, SpecialType};
 
-use crate::enroll_time::enroll_time;
+use crate::listing::enroll_time;
 
 /// The maximum number of characters of a text. Texts that differ only after them are counted as one.
 const TEXT: usize = 120;
@@ -60,14 +60,9 @@ impl<T: Ord> Bounded<T> {
         self.counts.values().sum::<u64>() + self.other
     }
 
-    fn add<B: Ord + ToOwned<Owned = T> + ?Sized>(&mut self, value: &B)
-    where
-        T: Borrow<B>,
-    {
-        if let Some(count) = self.counts.get_mut(value) {
-            *count += 1;
-        } else if self.counts.len() < self.limit {
-            self.counts.insert(value.to_owned(), 1);
+    fn add(&mut self, value: T) {
+        if self.counts.len() < self.limit || self.counts.contains_key(&value) {
+            *self.counts.entry(value).or_default() += 1;
         } else {
             self.other += 1;
         }
@@ -90,17 +85,17 @@ impl Counts {
 
     pub(crate) fn add(&mut self, row: &Enroll) {
         self.rows += 1;
-        self.statuses.add(&u32::from(row.status()));
-        self.sources.add(&u32::from(row.source()));
+        self.statuses.add(row.status().into());
+        self.sources.add(row.source().into());
         match enroll_time(row) {
-            Some(time) => self.days.add(&time.date()),
+            Some(time) => self.days.add(time.date()),
             None => self.unknown_days += 1,
         }
         for answer in row.answers() {
             if answer.special_type() == SpecialType::Company {
-                // Often typed with spaces around it.
+                // People often type spaces around it.
                 let names = answer.content().map(str::trim).filter(|name| !name.is_empty());
-                names.for_each(|name| self.companies.add(shortened(name)));
+                names.for_each(|name| self.companies.add(shortened(name).to_owned()));
             }
             if let QuestionType::SingleChoice | QuestionType::MultipleChoice =
                 answer.question_type()
@@ -128,7 +123,7 @@ impl Counts {
         };
         let question = &mut self.questions[index];
         question.answered += 1;
-        answer.content().for_each(|choice| question.choices.add(shortened(choice)));
+        answer.content().for_each(|choice| question.choices.add(shortened(choice).to_owned()));
     }
 }
 

@@ -1,7 +1,7 @@
 //! `summary`: lists meetings as `export` does, and counts their rows instead of writing them.
 //!
-//! Each row is counted and then dropped, so that memory does not grow with the number of rows. After an
-//! error or an interruption, the summary of the rows received so far is printed, marked as incomplete.
+//! Each row is counted and then dropped, so that memory does not grow with the number of rows. After an error or an
+//! interruption, the summary of the rows received so far is printed, marked as incomplete.
 
 mod chart;
 mod counts;
@@ -12,12 +12,12 @@ use std::io;
 use clap::ValueEnum;
 use futures::{Stream, StreamExt, stream};
 use terminal_size::{Width, terminal_size_of};
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval};
 use wecom_enroll::Client;
 
 use crate::{
-    connect::{CREDENTIALS, Connection, DURATIONS},
-    exit::{Stop, exit_codes},
+    connect::{Connection, notes},
+    exit::Stop,
     listing::{NO_TOKEN, Outcome, Step, TICK, steps},
     meetings::Meetings,
     signals::{PIPE_GRACE, interruption},
@@ -30,7 +30,7 @@ const WIDTH: usize = 80;
 
 /// Count enrollees by status, source, day and company, and the answers to choice questions
 #[derive(clap::Args)]
-#[command(after_help = notes())]
+#[command(after_help = notes(NOTES))]
 pub(crate) struct Args {
     #[command(flatten)]
     meetings: Meetings,
@@ -41,26 +41,22 @@ pub(crate) struct Args {
     connection: Connection,
 }
 
-fn notes() -> String {
-    format!(
-        "--format json prints one object:\n\
-         \x20 meetings         number of meetings\n\
-         \x20 rows, bad_rows   number of rows, and of malformed rows, which are not counted anywhere else\n\
-         \x20 complete         whether every meeting was listed to its end\n\
-         \x20 by_status, by_source\n\
-         \x20                  {{NUMBER: {{name, count}}}} with the API's numbers\n\
-         \x20 per_day          {{days: [{{day, count}}], unknown, other}}, in UTC+8\n\
-         \x20 questions        choice questions, [{{num, title, type, answered, answers: [{{text, count}}], other}}]\n\
-         \x20 other_questions  answers to choice questions that are not in questions\n\
-         \x20 company_answers  answers with a company\n\
-         \x20 companies        the 10 most frequent companies, [{{name, count}}]\n\
-         \x20 other_companies  answers with a company beyond the limit\n\n\
-         Limits, to bound the memory: 400 days, 64 choice questions, 64 choices per question, 50,000 companies. Anything \
-         beyond is counted as other. Text is shortened to 120 characters.\n\n\
-         {CREDENTIALS}\n\n{DURATIONS}\n\n{}",
-        exit_codes()
-    )
-}
+const NOTES: &str = "\
+    --format json prints one object:\n\
+    \x20 meetings         number of meetings\n\
+    \x20 rows             number of rows\n\
+    \x20 malformed_rows   number of malformed rows, which are not counted anywhere else\n\
+    \x20 complete         whether every meeting was listed to its end\n\
+    \x20 by_status, by_source\n\
+    \x20                  {NUMBER: {name, count}} with the API's numbers\n\
+    \x20 per_day          {days: [{day, count}], unknown, other}, in UTC+8\n\
+    \x20 questions        choice questions, [{num, title, type, answered, answers: [{text, count}], other}]\n\
+    \x20 other_questions  answers to choice questions that are not in questions\n\
+    \x20 company_answers  answers with a company\n\
+    \x20 companies        the 10 most frequent companies, [{name, count}]\n\
+    \x20 other_companies  answers with a company beyond the limit\n\n\
+    Limits, to bound the memory: 400 days, 64 choice questions, 64 choices per question, 50,000 companies. Anything \
+    beyond is counted as other. Text is shortened to 120 characters.";
 
 #[derive(Clone, Copy, PartialEq, ValueEnum)]
 enum Format {
@@ -68,27 +64,18 @@ enum Format {
     Json,
 }
 
-pub(crate) async fn run(
-    mut args: Args,
-    quiet: bool,
-    lang: Lang,
-    screen: &Screen,
-) -> Result<u8, Stop> {
+pub(crate) async fn run(mut args: Args, lang: Lang, screen: &Screen) -> Result<u8, Stop> {
     let queries = args.meetings.queries(args.connection.kind)?;
     let total = args.meetings.total_rows(args.connection.demo);
     let Meetings { read_ahead, concurrency, .. } = args.meetings;
     let (client, _simulator) = args.connection.open().await?;
-    if !quiet {
-        screen.show(0, total);
-    }
+    screen.show(0, total);
     let mut summary = Summary {
         counts: Counts::new(),
         rows: vec![0; queries.len()],
-        malformed_rows: 0,
-        pages: 0,
+        tally: Tally::new(),
         client: client.clone(),
         screen,
-        started: Instant::now(),
         outcome: Outcome::new(lang),
         complete: false,
     };
@@ -100,9 +87,7 @@ pub(crate) async fn run(
     let code = summary.run(stream::iter(meetings).flatten_unordered(concurrency)).await?;
     screen.clear();
     summary.print(args.format)?;
-    if !quiet {
-        screen.print_line(&summary.tally().summary());
-    }
+    screen.print_note(&summary.tally.summary(&client.stats()));
     Ok(code)
 }
 
@@ -110,11 +95,9 @@ struct Summary<'a> {
     counts: Counts,
     /// The number of rows of each meeting.
     rows: Vec<u64>,
-    malformed_rows: u64,
-    pages: u64,
+    tally: Tally,
     client: Client,
     screen: &'a Screen,
-    started: Instant,
     outcome: Outcome,
     /// Whether every meeting was listed to its end.
     complete: bool,
@@ -133,7 +116,7 @@ impl Summary<'_> {
                     Some(step) => self.take(step),
                     None => break,
                 },
-                _ = ticks.tick() => self.screen.update(&self.tally()),
+                _ = ticks.tick() => self.screen.update(&self.tally, &self.client.stats()),
                 code = &mut interrupted => {
                     self.screen.print_line("interrupted");
                     return Ok(code.unwrap_or(1));
@@ -141,7 +124,7 @@ impl Summary<'_> {
             }
         }
         self.complete = self.outcome.code(false) == 0;
-        Ok(self.outcome.code(self.malformed_rows > 0))
+        Ok(self.outcome.code(self.tally.malformed_rows > 0))
     }
 
     /// Counts the rows of a page.
@@ -149,15 +132,16 @@ impl Summary<'_> {
         let id = position.query().meeting_id();
         match page {
             Ok(page) => {
-                self.pages += 1;
+                self.tally.pages += 1;
                 for row in &page {
                     match row {
                         Ok(row) => {
                             self.counts.add(&row);
+                            self.tally.rows += 1;
                             self.rows[meeting] += 1;
                         }
                         Err(error) => {
-                            self.malformed_rows += 1;
+                            self.tally.malformed_rows += 1;
                             self.screen.print_line(&malformed_row_line(id, &error));
                         }
                     }
@@ -173,7 +157,8 @@ impl Summary<'_> {
     }
 
     fn print(&self, format: Format) -> Result<(), Stop> {
-        let report = Report::new(&self.counts, self.rows.len(), self.malformed_rows, self.complete);
+        let malformed_rows = self.tally.malformed_rows;
+        let report = Report::new(&self.counts, self.rows.len(), malformed_rows, self.complete);
         let text = match format {
             Format::Text => {
                 let width = terminal_size_of(io::stdout());
@@ -182,16 +167,5 @@ impl Summary<'_> {
             Format::Json => report.json().map_err(|e| Stop::Failed(e.to_string()))?,
         };
         print(text.as_bytes())
-    }
-
-    fn tally(&self) -> Tally {
-        Tally {
-            started: self.started,
-            rows: self.counts.rows,
-            earlier: 0,
-            malformed_rows: self.malformed_rows,
-            pages: self.pages,
-            stats: self.client.stats(),
-        }
     }
 }

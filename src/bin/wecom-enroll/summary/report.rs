@@ -20,7 +20,7 @@ const TOP: usize = 10;
 pub(crate) struct Report<'a> {
     meetings: usize,
     rows: u64,
-    bad_rows: u64,
+    malformed_rows: u64,
     complete: bool,
     by_status: BTreeMap<String, Named>,
     by_source: BTreeMap<String, Named>,
@@ -94,7 +94,7 @@ impl<'a> Report<'a> {
         Self {
             meetings,
             rows: counts.rows,
-            bad_rows: malformed_rows,
+            malformed_rows,
             complete,
             by_status: named(&counts.statuses, |number| match number.into() {
                 EnrollStatus::Unknown(_) => None,
@@ -147,7 +147,7 @@ impl<'a> Report<'a> {
 
     fn head(&self) -> String {
         let rows = counted(self.rows, "row", "rows");
-        let malformed = match self.bad_rows {
+        let malformed = match self.malformed_rows {
             0 => String::new(),
             rows => format!(" and {}", counted(rows, "malformed row", "malformed rows")),
         };
@@ -272,10 +272,11 @@ mod tests {
     #[test]
     fn terminal_sequences_are_escaped_in_json_and_removed_in_text() {
         let hostile = "a\x1b]0;x\x07\u{9b}2J\u{7f}\r\n\u{85}\u{202e}b";
-        let answers = json!([
-            {"question_num": 1, "question_title": hostile, "question_type": 1, "special_type": 5, "answer_content": hostile},
-        ]);
-        let row = json!({"enroll_id": 1, "enroll_time": hostile, "answer_list": answers});
+        let answer = json!({
+            "question_num": 1, "question_title": hostile, "question_type": 1, "special_type": 5,
+            "answer_content": hostile,
+        });
+        let row = json!({"enroll_id": 1, "enroll_time": hostile, "answer_list": [answer]});
         report(&[row], |text, json, value| {
             let affects = |c: char| affects_terminal(c) && c != '\n';
             assert!(!text.contains(affects) && !json.contains(affects), "{text}{json}");
@@ -312,7 +313,9 @@ mod tests {
     #[test]
     fn company_counts_are_exact_for_many_companies() {
         let row = |name: String| {
-            let answer = json!({"question_num": 1, "question_type": 3, "special_type": 5, "answer_content": name});
+            let answer = json!({
+                "question_num": 1, "question_type": 3, "special_type": 5, "answer_content": name,
+            });
             json!({"enroll_id": 1, "answer_list": [answer]})
         };
         let name = |n: u32| if n % 3 == 0 { "Acme".to_owned() } else { n.to_string() };

@@ -24,7 +24,7 @@ use indicatif::HumanCount;
 use tokio::time::{Instant, sleep};
 
 use crate::{
-    connect::{CREDENTIALS, Connection, DURATIONS, variable},
+    connect::{CREDENTIALS, Connection, DURATIONS, duration, variable},
     exit::{Stop, exit_codes},
     listing::Outcome,
     meetings::queries,
@@ -35,7 +35,6 @@ use crate::{
         store::{Counts, Store},
     },
     ui::{lang::Lang, screen::Screen},
-    values::duration,
 };
 
 /// With `--every`, the longest wait after the database was not available.
@@ -204,7 +203,7 @@ impl Sync<'_> {
             self.context.screen.print_line(&line);
         } else {
             self.context.screen.clear();
-            let tally = self.context.tally().summary();
+            let tally = self.context.tally().summary(&self.context.client.stats());
             self.context.screen.print_line(&format!("{line}; {tally}"));
         }
     }

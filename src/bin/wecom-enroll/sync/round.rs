@@ -48,7 +48,6 @@ impl Context<'_> {
             earlier: 0,
             malformed_rows: self.malformed_rows,
             pages: self.pages,
-            stats: self.client.stats(),
         }
     }
 
@@ -115,7 +114,7 @@ impl<'a, 'b> Round<'a, 'b> {
                         Some(step) => self.take(step).await?,
                         None => break,
                     },
-                    _ = ticks.tick() => self.context.screen.update(&self.context.tally()),
+                    _ = ticks.tick() => self.context.screen.update(&self.context.tally(), &self.context.client.stats()),
                     code = &mut *interrupted => return Ok(code.ok()),
                 }
             }

@@ -18,7 +18,7 @@ use crate::{
     ui::{screen::Screen, warnings::Warnings},
 };
 
-/// Starts to print log events. `RUST_LOG`, if it is set, replaces the level of `-q` and `-v`.
+/// Starts logging. `RUST_LOG`, if it is set, replaces the level of `-q` and `-v`.
 pub(crate) fn start_logging(verbose: u8, quiet: bool, screen: &Screen) -> Result<(), Stop> {
     let variable = |name| env::var(name).ok().filter(|value| !value.is_empty());
     let level = match verbose {
@@ -33,8 +33,9 @@ pub(crate) fn start_logging(verbose: u8, quiet: bool, screen: &Screen) -> Result
     let directives = directives.unwrap_or_else(|| format!("warn,wecom_enroll={level}"));
     let filter =
         parse_filter(&directives).map_err(|why| Stop::Usage(format!("invalid RUST_LOG: {why}")))?;
+    let writer = screen.clone();
     let events = fmt::layer()
-        .with_writer(screen.clone())
+        .with_writer(move || writer.clone())
         .with_ansi(io::stderr().is_terminal() && variable("NO_COLOR").is_none())
         .log_internal_errors(false);
     let events = warnings.is_none().then_some(events);
@@ -47,8 +48,8 @@ pub(crate) fn start_logging(verbose: u8, quiet: bool, screen: &Screen) -> Result
         .map_err(|e| Stop::Failed(format!("cannot start logging: {e}")))
 }
 
-/// Parses a filter such as `warn,wecom_enroll=debug`. `EnvFilter` also knows filters for single spans, which
-/// need a regular expression engine.
+/// Parses a filter such as `warn,wecom_enroll=debug`. `EnvFilter` would accept filters for single spans, too, for
+/// which it needs a regular expression engine.
 fn parse_filter(directives: &str) -> Result<Targets, String> {
     if directives.contains('[') {
         return Err("filters for spans are not supported; use TARGET=LEVEL".to_owned());
@@ -57,8 +58,8 @@ fn parse_filter(directives: &str) -> Result<Targets, String> {
     directives.collect::<Vec<_>>().join(",").parse().map_err(|e: ParseError| e.to_string())
 }
 
-/// Debug events of the HTTP libraries can contain the URL of a request, which contains the access token.
-/// They are never printed, whatever `RUST_LOG` is.
+/// Returns whether the event may be printed, whatever `RUST_LOG` is. Debug events of the HTTP libraries can contain
+/// the URL of a request, which contains the access token.
 fn is_safe(metadata: &Metadata<'_>) -> bool {
     let library = metadata.target().split("::").next().unwrap_or_default();
     let is_http = ["hyper", "hyper_util", "reqwest", "h2", "rustls"].contains(&library);

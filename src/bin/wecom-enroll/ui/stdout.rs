@@ -8,8 +8,8 @@ use std::os::windows::io::AsHandle as AsStream;
 
 use crate::exit::Stop;
 
-/// Waits until the output can be written, even if it is in non-blocking mode. That mode belongs to the pipe
-/// or terminal, so another process can set it, and depends on it.
+/// Waits until the output can be written, even if it is in non-blocking mode. The mode belongs to the pipe or
+/// terminal. Another process may have set it and may depend on it, so it is not changed.
 pub(crate) struct Blocking<W>(pub(crate) W);
 
 impl<W: Write + AsStream> Blocking<W> {
@@ -23,7 +23,7 @@ impl<W: Write + AsStream> Blocking<W> {
     }
 }
 
-/// Not `write_all` of `W`, because it does not return how much was written before an error.
+/// Repeats single calls, because `write_all` of `W` would not return how much was written before an error.
 impl<W: Write + AsStream> Write for Blocking<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.run(|out| out.write(bytes))

@@ -11,7 +11,7 @@ use crate::ui::text::{counted, seconds};
 /// The shortest wait that is listed. Shorter ones would be printed as 0.0 s.
 const MIN_LISTED: Duration = Duration::from_millis(50);
 
-/// The numbers of a run of `export` or `summary`.
+/// What was delivered. Waits and retries are in [`Stats`].
 pub(crate) struct Tally {
     pub(crate) started: Instant,
     /// Rows delivered, including those of earlier runs.
@@ -20,20 +20,23 @@ pub(crate) struct Tally {
     pub(crate) earlier: u64,
     pub(crate) malformed_rows: u64,
     pub(crate) pages: u64,
-    pub(crate) stats: Stats,
 }
 
 impl Tally {
-    /// Returns the progress line. The least important parts come last, because a narrow terminal cuts the
-    /// line off. `eta` is the remaining time, if the total is known.
-    pub(crate) fn progress(&self, eta: Option<Duration>) -> String {
+    /// Creates the tally of a run that starts now.
+    pub(crate) fn new() -> Self {
+        Self { started: Instant::now(), rows: 0, earlier: 0, malformed_rows: 0, pages: 0 }
+    }
+
+    /// Returns the progress line. The least important parts come last, because a narrow terminal cuts the line off.
+    /// `eta` is the remaining time, if the total is known.
+    pub(crate) fn progress(&self, stats: &Stats, eta: Option<Duration>) -> String {
         let millis = self.started.elapsed().as_millis().max(1);
         let speed = u128::from(self.rows - self.earlier) * 1000 / millis;
         let speed = HumanCount(u64::try_from(speed).unwrap_or(u64::MAX));
-        let wait = wait(&self.stats);
-        let wait = wait.or(eta.map(|eta| format!("{:#} left", HumanDuration(eta))));
+        let wait = wait(stats).or(eta.map(|eta| format!("{:#} left", HumanDuration(eta))));
         let wait = wait.map(|wait| format!(", {wait}")).unwrap_or_default();
-        let retries = match self.stats.retries {
+        let retries = match stats.retries {
             0 => String::new(),
             retries => format!(", {}", counted(retries, "retry", "retries")),
         };
@@ -46,8 +49,7 @@ impl Tally {
     }
 
     /// Returns the line at the end of a run. The waits are the sums over all calls, which may overlap.
-    pub(crate) fn summary(&self) -> String {
-        let retries = counted(self.stats.retries, "retry", "retries");
+    pub(crate) fn summary(&self, stats: &Stats) -> String {
         let malformed = match self.malformed_rows {
             0 => String::new(),
             rows => format!(", {}", counted(rows, "malformed row", "malformed rows")),
@@ -56,8 +58,9 @@ impl Tally {
             0 => String::new(),
             rows => format!(" ({} from earlier runs)", counted(rows, "row", "rows")),
         };
-        let (counts, waits) = (self.counts(), waits(&self.stats, self.started));
-        format!("{counts}, {retries}{malformed}{earlier}; {waits}")
+        let retries = counted(stats.retries, "retry", "retries");
+        let waits = waits(stats, self.started);
+        format!("{}, {retries}{malformed}{earlier}; {waits}", self.counts())
     }
 }
 
@@ -116,11 +119,6 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    fn tally(rows: u64, pages: u64) -> Tally {
-        let (started, stats) = (Instant::now(), Stats::default());
-        Tally { started, rows, earlier: 0, malformed_rows: 0, pages, stats }
-    }
-
     #[test]
     fn wait_text_shows_remaining_seconds_except_for_responses() {
         let text = |reason, millis| wait_text(reason, Some(Duration::from_millis(millis)), 3, 5);
@@ -133,33 +131,34 @@ mod tests {
 
     #[test]
     fn progress_of_the_largest_webinar_fits_into_80_columns() {
-        let mut tally = tally(50_000, 1000);
-        tally.earlier = tally.rows;
-        let progress = tally.progress(None);
+        let mut stats = Stats::default();
+        let tally = Tally { rows: 50_000, earlier: 50_000, pages: 1000, ..Tally::new() };
+        let progress = tally.progress(&stats, None);
         assert_eq!(progress, "50,000 rows, 1,000 pages, 0 rows/s");
-        assert_eq!(tally.progress(Some(90 * SECOND)), format!("{progress}, 2m left"));
+        assert_eq!(tally.progress(&stats, Some(90 * SECOND)), format!("{progress}, 2m left"));
         let wait = wait_text(WaitReason::RetryAfter, Some(3600 * SECOND), 2, 4).unwrap();
         let line = format!("100% {:10} {progress}, {wait}", "");
         // The rest of the line is free for "^C".
         assert!(line.len() + ",000".len() <= 80 - 3, "{line}");
         // The least important part comes last.
-        tally.stats.retries = 2;
-        assert_eq!(tally.progress(None), format!("{progress}, 2 retries"));
+        stats.retries = 2;
+        assert_eq!(tally.progress(&stats, None), format!("{progress}, 2 retries"));
     }
 
     #[test]
     fn summary_line_lists_waits_by_reason() {
-        let mut tally = tally(2000, 40);
+        let mut stats = Stats::default();
+        let tally = Tally { rows: 2000, pages: 40, ..Tally::new() };
         assert_eq!(
-            tally.summary(),
+            tally.summary(&stats),
             "2,000 rows, 40 pages, 0 retries; calls waited 0.0 s; 0.0 s in total"
         );
-        tally.stats.retries = 3;
-        (tally.stats.quota_wait, tally.stats.retry_after_wait) = (12 * SECOND, 60 * SECOND);
-        tally.stats.backoff_wait = SECOND / 25;
-        (tally.malformed_rows, tally.earlier) = (1, 500);
+        stats.retries = 3;
+        (stats.quota_wait, stats.retry_after_wait) = (12 * SECOND, 60 * SECOND);
+        stats.backoff_wait = SECOND / 25;
+        let tally = Tally { malformed_rows: 1, earlier: 500, ..tally };
         assert_eq!(
-            tally.summary(),
+            tally.summary(&stats),
             "2,000 rows, 40 pages, 3 retries, 1 malformed row (500 rows from earlier runs); \
              calls waited 72.0 s (quota 12.0 s, retry-after 60.0 s); 0.0 s in total"
         );
