@@ -1,9 +1,7 @@
 //! [`Checkpoint`]: a position in a list that can be saved.
 
-use std::hash::Hasher;
-
-use fnv::FnvHasher;
 use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh64::Xxh64;
 
 use crate::{
     error::{Error, Result},
@@ -201,12 +199,12 @@ impl PagePosition {
 
 /// Hashes these texts and their boundaries. The result must be stable, because checkpoints contain it.
 pub(super) fn hash<'a>(texts: impl IntoIterator<Item = &'a str>) -> Hash {
-    let mut hasher = FnvHasher::default();
+    let mut hasher = Xxh64::new(0);
     for text in texts {
-        hasher.write(text.as_bytes());
-        hasher.write_u8(0xff);
+        hasher.update(text.as_bytes());
+        hasher.update(&[255]);
     }
-    Hash(hasher.finish())
+    Hash(hasher.digest())
 }
 
 impl From<Hash> for String {

@@ -4,7 +4,6 @@
 
 use std::{
     fmt,
-    hash::Hasher,
     iter::{self, FusedIterator},
     ops::Range,
     slice,
@@ -12,9 +11,9 @@ use std::{
     time::SystemTime,
 };
 
-use fnv::FnvHasher;
 use jiff::{civil::DateTime, tz};
 use serde::{Serialize, Serializer, ser::SerializeStruct};
+use xxhash_rust::xxh64::Xxh64;
 
 use crate::wire::{
     open_enum::{EnrollSource, EnrollStatus, QuestionType, SpecialType},
@@ -143,7 +142,7 @@ impl Enroll {
     ///
     /// # Format
     ///
-    /// The digest is the 64-bit FNV-1a hash of these bytes:
+    /// The digest is XXH64 with the seed 0 of these bytes:
     ///
     /// - `enroll_id`, `enroll_time`, `nick_name`, `userid`, `tmp_openid` and `enroll_code` as UTF-8, each
     ///   followed by the byte 255. A field without a value is empty;
@@ -161,14 +160,14 @@ impl Enroll {
     /// # Ok::<(), serde_json::Error>(())
     /// ```
     pub fn digest(&self) -> u64 {
-        let mut hash = FnvHasher::default();
+        let mut hash = Xxh64::new(0);
         let mut add = |texts: &mut dyn Iterator<Item = &str>, numbers: &[u32]| {
             for text in texts {
-                hash.write(text.as_bytes());
-                hash.write(&[255]);
+                hash.update(text.as_bytes());
+                hash.update(&[255]);
             }
             for number in numbers {
-                hash.write(&number.to_le_bytes());
+                hash.update(&number.to_le_bytes());
             }
         };
         let row = self.row();
@@ -186,7 +185,7 @@ impl Enroll {
             );
             add(&mut answer.content(), &[]);
         }
-        hash.finish()
+        hash.digest()
     }
 
     /// Copies this row out of its page, so that the page can be freed.

@@ -155,7 +155,7 @@ fn checkpoint_with_a_fraction_or_a_huge_number_is_refused() {
     let json = |page: &str| {
         format!(
             r#"{{"version":1.0,"query":{{"list":"webinar","meetingid":"M","status":"all","limit":50.0}},
-            "position":{{"page":{{"page":{page},"cursor":"c","rows":0.0,"row_id_hash":"cbf29ce484222325","refused":null}}}}}}"#
+            "position":{{"page":{{"page":{page},"cursor":"c","rows":0.0,"row_id_hash":"ef46db3751d8e999","refused":null}}}}}}"#
         )
     };
     let read = |page| serde_json::from_str::<Checkpoint>(&json(page));

@@ -162,7 +162,7 @@ fn checkpoint_json_that_is_invalid_is_refused_with_a_reason() {
     assert!(refused("/query/meetingid", json!("")).contains("empty"));
     assert!(!refused("/position", json!("middle")).is_empty());
     for hash in
-        ["", "1", "+bf29ce484222325", "cbf29ce48422232g", "cbf29ce4842223250", "字bf29ce484222"]
+        ["", "1", "+f46db3751d8e999", "ef46db3751d8e99g", "ef46db3751d8e9990", "字f46db3751d8e"]
     {
         assert!(
             refused("/position/page/row_id_hash", json!(hash)).contains("16 hex digits"),
@@ -173,7 +173,7 @@ fn checkpoint_json_that_is_invalid_is_refused_with_a_reason() {
 }
 
 /// The hash of no row ids.
-const NO_ROWS: &str = "cbf29ce484222325";
+const NO_ROWS: &str = "ef46db3751d8e999";
 
 #[test]
 fn checkpoint_position_that_is_inconsistent_is_refused() {
