@@ -66,6 +66,11 @@ impl Database {
         matches!(self, Self::Sqlite(_))
     }
 
+    /// Returns whether every commit is written to disk.
+    pub(crate) fn is_durable(&self) -> bool {
+        matches!(self, Self::Postgres(_))
+    }
+
     /// Starts a transaction. If `durable` is not set, SQLite does not write it to disk before the next
     /// durable one.
     pub(crate) async fn begin(&mut self, durable: bool) -> Result<(), Failure> {

@@ -1,15 +1,16 @@
-//! `sync`: keeps a database in step with lists.
+//! `sync`: keeps a database in sync with lists.
 //!
 //! The API has no way to ask for changes, so every list is read as a whole and compared with the tables.
 //!
 //! ```text
-//! meetings ──▶ page ──▶ one transaction: rows, changes, position ──▶ changes to standard output ──▶ marked
+//! meetings ──▶ page ──▶ one transaction: rows, changes, position ──▶ disk ──▶ changes to standard output ──▶ marked
 //! ```
 //!
-//! `round` lists the meetings, `store` reads and writes the tables, `schema` has their SQL, and `database` runs
-//! it on `sqlite` or `postgres`. Everything that must survive a kill is in the tables: a run that is killed at
+//! `round` lists the meetings, `store` reads and writes the tables, `changes` prints, `schema` has the SQL, and
+//! `database` runs it on `sqlite` or `postgres`. Everything that must survive a kill is in the tables: a run that is killed at
 //! any moment is continued by the next one.
 
+mod changes;
 mod database;
 mod postgres;
 mod round;
@@ -61,7 +62,7 @@ pub(crate) struct Args {
     /// First print the changes whose seq is greater than N, even if they were printed before; 0 is all
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i64).range(0..))]
     since: Option<i64>,
-    /// Believe a list that is empty although the database has rows of it
+    /// Accept an empty list even if the database has rows of it; two such listings remove them
     #[arg(long)]
     allow_empty: bool,
     #[command(flatten)]
@@ -75,12 +76,12 @@ fn notes() -> String {
          change is added, changed or removed, and row is what export writes. seq ascends and is never reused. A change \
          is printed after it was committed, at least once, in the order of seq: if sync is killed, the next run first \
          prints what was committed but not printed.\n\n\
-         A row is removed only after two complete listings in a row without it. A listing that failed or had malformed \
+         A row is removed only after two consecutive complete listings without it. A listing that failed or had malformed \
          rows does not count.\n\n\
-         The database has the tables enrolls, changes and positions, and a view answers with one row per answer. Times \
-         are in UTC; enroll_time is as received, and enrolled_at is the same in UTC. last_seen of a row that is in the \
-         list is when it was last written. A row that has left the list has removed_at. positions contains cursors, \
-         which are secret.\n\n\
+         The database has the tables enrolls, changes and positions; the table printed, with the seq of the last change \
+         that was printed; and the view answers, with one row per answer. Times are in UTC; enroll_time is as received, and \
+         enrolled_at is the same in UTC. last_seen is when the row was last written, or last listed if it has left the \
+         list; removed_at is then set. positions contains cursors, which are secret.\n\n\
          Only one sync uses a database at a time; others wait 5 s and then exit with 75. A lock file is next to a SQLite \
          database. PostgreSQL on another host needs TLS with a valid certificate, unless the URL has sslmode=disable.\n\n\
          {CREDENTIALS}\n\n{DURATIONS}\n\n{}",

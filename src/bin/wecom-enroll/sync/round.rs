@@ -12,16 +12,16 @@ use crate::{
     exit::Stop,
     listing::{NO_TOKEN, Outcome, Step, TICK, steps},
     signals::Interruption,
-    sync::store::{Counts, Ended, List, Listed, Store, has_key},
+    sync::{
+        store::{Counts, Ended, Listed, Store, has_key},
+        value::List,
+    },
     ui::{screen::Screen, tally::Tally, text::malformed_row_line},
 };
 
 /// Meetings listed at the same time, and pages fetched before they are needed: the defaults of `export`.
 const CONCURRENCY: usize = 4;
 const READ_AHEAD: usize = 1;
-
-/// The errcodes of a cursor that has expired.
-const EXPIRED: [i64; 2] = [50_100, 701_105];
 
 /// What all rounds of a run have in common.
 pub(crate) struct Context<'a> {
@@ -139,10 +139,7 @@ impl<'a, 'b> Round<'a, 'b> {
             Ok(page) => self.store(meeting, &page, &position).await?,
             Err(error) => self.fail(meeting, &error).await?,
         }
-        if position.is_end() {
-            self.finish(meeting).await?;
-        }
-        self.store.print().await
+        if position.is_end() { self.finish(meeting).await } else { Ok(()) }
     }
 
     /// Stores a page.
@@ -188,8 +185,8 @@ impl<'a, 'b> Round<'a, 'b> {
     /// Handles the error that ended a meeting's listing.
     async fn fail(&mut self, meeting: usize, error: &Error) -> Result<(), Stop> {
         let id = self.context.list(meeting).meeting.to_owned();
-        let expired = error.errcode().is_some_and(|errcode| EXPIRED.contains(&errcode))
-            && !error.checkpoint().is_some_and(Checkpoint::is_start);
+        let expired =
+            error.is_cursor_expired() && !error.checkpoint().is_some_and(Checkpoint::is_start);
         if expired && !self.meetings[meeting].restarted {
             self.meetings[meeting].restarted = true;
             self.context.warn(&format!(

@@ -64,18 +64,19 @@ CREATE TABLE positions (
     completed_at TIMESTAMPTZ,
     PRIMARY KEY (list, meetingid, page)
 );
+CREATE TABLE printed (seq BIGINT NOT NULL);
+INSERT INTO printed (seq) VALUES (0);
 ";
 
 pub(crate) const SQLITE: &str = r#"
 CREATE TABLE changes (
-    seq INTEGER PRIMARY KEY AUTOINCREMENT,
-    "time" TIMESTAMPTZ NOT NULL DEFAULT CURRENT_TIMESTAMP,
+    seq INTEGER PRIMARY KEY,
+    "time" TIMESTAMPTZ NOT NULL,
     change TEXT NOT NULL,
     list TEXT NOT NULL,
     meetingid TEXT NOT NULL,
     enroll_id TEXT NOT NULL,
-    "row" JSON NOT NULL,
-    printed BOOLEAN NOT NULL DEFAULT FALSE
+    "row" JSON NOT NULL
 );
 CREATE VIEW seen AS
     SELECT p.list, p.meetingid, i.value AS enroll_id
@@ -95,14 +96,13 @@ CREATE VIEW answers AS
 pub(crate) const POSTGRES: &str = r#"
 CREATE TABLE wecom_enroll (version BIGINT PRIMARY KEY);
 CREATE TABLE changes (
-    seq BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    "time" TIMESTAMPTZ NOT NULL DEFAULT CURRENT_TIMESTAMP,
+    seq BIGINT PRIMARY KEY,
+    "time" TIMESTAMPTZ NOT NULL,
     change TEXT NOT NULL,
     list TEXT NOT NULL,
     meetingid TEXT NOT NULL,
     enroll_id TEXT NOT NULL,
-    "row" JSON NOT NULL,
-    printed BOOLEAN NOT NULL DEFAULT FALSE
+    "row" JSON NOT NULL
 );
 CREATE VIEW seen AS
     SELECT p.list, p.meetingid, i.enroll_id
@@ -133,27 +133,25 @@ pub(crate) const DELETE_POSITIONS: &str =
 pub(crate) const KNOWN: &str = "
 SELECT digest, removed_at FROM enrolls WHERE list = $1 AND meetingid = $2 AND enroll_id = $3";
 
-pub(crate) const UPSERT: &str = "
+pub(crate) const INSERT_ROW: &str = "
 INSERT INTO enrolls (list, meetingid, enroll_id, enroll_time, enrolled_at, enroll_source_type,
     nick_name, status, userid, tmp_openid, enroll_code, answer_list, digest, first_seen, last_seen)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, CURRENT_TIMESTAMP, CURRENT_TIMESTAMP)
-ON CONFLICT (list, meetingid, enroll_id) DO UPDATE SET
-    enroll_time = excluded.enroll_time,
-    enrolled_at = excluded.enrolled_at,
-    enroll_source_type = excluded.enroll_source_type,
-    nick_name = excluded.nick_name,
-    status = excluded.status,
-    userid = excluded.userid,
-    tmp_openid = excluded.tmp_openid,
-    enroll_code = excluded.enroll_code,
-    answer_list = excluded.answer_list,
-    digest = excluded.digest,
-    last_seen = excluded.last_seen,
-    removed_at = NULL,
-    missed = 0";
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, CURRENT_TIMESTAMP, CURRENT_TIMESTAMP)";
+
+/// Has the parameters of [`INSERT_ROW`], but with the key last: SQLite numbers them in the order of the text.
+/// There is no statement for both, because SQLite copies the pages that such a statement may have to restore.
+pub(crate) const UPDATE_ROW: &str = "
+UPDATE enrolls SET enroll_time = $1, enrolled_at = $2, enroll_source_type = $3, nick_name = $4,
+    status = $5, userid = $6, tmp_openid = $7, enroll_code = $8, answer_list = $9, digest = $10,
+    last_seen = CURRENT_TIMESTAMP, removed_at = NULL, missed = 0
+WHERE list = $11 AND meetingid = $12 AND enroll_id = $13";
+
+/// The time of the transaction.
+pub(crate) const NOW: &str = "SELECT CURRENT_TIMESTAMP";
 
 pub(crate) const INSERT_CHANGE: &str = r#"
-INSERT INTO changes (change, list, meetingid, enroll_id, "row") VALUES ($1, $2, $3, $4, $5)"#;
+INSERT INTO changes (seq, "time", change, list, meetingid, enroll_id, "row")
+VALUES ($1, $2, $3, $4, $5, $6, $7)"#;
 
 /// A page has the same number again if its cursor could not be followed and it is requested again.
 pub(crate) const INSERT_POSITION: &str = "
@@ -175,14 +173,14 @@ pub(crate) const ANY_PRESENT: &str = "
 SELECT enroll_id FROM enrolls
 WHERE list = $1 AND meetingid = $2 AND removed_at IS NULL LIMIT 1";
 
-/// Counts how many complete listings in a row did not have a row. Must run in this order.
+/// Counts how many consecutive complete listings did not contain a row. Must run before [`MISS`].
 pub(crate) const FOUND: &str = "
 UPDATE enrolls SET missed = 0
 WHERE list = $1 AND meetingid = $2 AND removed_at IS NULL AND missed = 1
     AND enroll_id IN (SELECT enroll_id FROM seen WHERE list = $1 AND meetingid = $2)";
 
-/// A row that is missed for the first time was last seen by the complete listing before this one, unless it
-/// was written after it.
+/// Sets `last_seen` of a row that is missed for the first time: to the end of the previous complete listing, or
+/// to its last write if that is later.
 pub(crate) const MISS: &str = "
 UPDATE enrolls SET missed = missed + 1, last_seen = CASE
     WHEN missed = 0 AND last_seen < (SELECT completed_at FROM positions
@@ -209,13 +207,13 @@ INSERT INTO positions (list, meetingid, page, enroll_ids, malformed_rows, comple
 VALUES ($1, $2, 0, '[]', 0, CURRENT_TIMESTAMP)
 ON CONFLICT (list, meetingid, page) DO UPDATE SET completed_at = excluded.completed_at";
 
-/// Changes are printed in order, so that the ones that were not printed are the last ones.
+/// Changes are printed in order, so that one number is enough. Marking each change would write all of them twice.
 pub(crate) const LAST_PRINTED: &str =
-    "SELECT seq FROM changes WHERE printed = TRUE ORDER BY seq DESC LIMIT 1";
+    "SELECT seq, (SELECT COALESCE(MAX(seq), 0) FROM changes) FROM printed";
+
+pub(crate) const MARK_PRINTED: &str =
+    "UPDATE printed SET seq = CASE WHEN seq < $1 THEN $1 ELSE seq END";
 
 pub(crate) const CHANGES_AFTER: &str = r#"
 SELECT seq, "time", change, meetingid, enroll_id, "row" FROM changes
 WHERE seq > $1 ORDER BY seq LIMIT 50"#;
-
-pub(crate) const MARK_PRINTED: &str =
-    "UPDATE changes SET printed = TRUE WHERE seq > $1 AND seq <= $2 AND printed = FALSE";

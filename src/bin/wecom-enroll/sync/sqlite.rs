@@ -33,6 +33,10 @@ const LOCK_RETRY: Duration = Duration::from_millis(50);
 /// The pages that are cached, in KiB. It limits the memory for long lists.
 const CACHE_KIB: i64 = 2000;
 
+/// The size of a page of the file, in bytes. A page of rows fills ten of them, so that few are written per
+/// transaction.
+const PAGE_BYTES: i64 = 16_384;
+
 /// All statements are kept, so that none is compiled twice.
 const STATEMENTS: usize = 32;
 
@@ -56,7 +60,7 @@ impl Sqlite {
         let path = std::path::absolute(path).map_err(cannot)?;
         check(&path, &name)?;
         let lock = lock(&path, &name).await?;
-        // SQLite would create the file with other permissions. Its other files get those of this one.
+        // SQLite would create the file with default permissions. Its other files get those of the database file.
         match create(&path) {
             Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(cannot(e)),
             _ => {}
@@ -75,6 +79,8 @@ impl Sqlite {
     fn prepare_file(&mut self) -> rusqlite::Result<()> {
         self.connection.busy_timeout(LOCK_WAIT)?;
         self.connection.set_prepared_statement_cache_capacity(STATEMENTS);
+        // Only has an effect on a file that has no tables yet.
+        self.connection.pragma_update(None, "page_size", PAGE_BYTES)?;
         self.connection.pragma_update(None, "cache_size", -CACHE_KIB)
     }
 
@@ -95,7 +101,7 @@ impl Sqlite {
                 .map_err(|e| failure(&self.name, &e))?;
             self.script("COMMIT")?;
         }
-        // Readers then do not block the writer, nor the writer them. Returns the mode as a row.
+        // Readers and the writer then do not block each other. The pragma returns the mode as a row.
         let mode = self.connection.pragma_update_and_check(None, "journal_mode", "wal", |_| Ok(()));
         mode.map_err(|e| failure(&self.name, &e))
     }
@@ -170,8 +176,8 @@ fn read(value: ValueRef<'_>) -> Value<'static> {
     }
 }
 
-/// Refuses a file of another program. Reads it without SQLite, which could already change it: it rolls
-/// back what another program left, for example.
+/// Refuses a file of another program. Reads the header without SQLite, because opening a file with SQLite can
+/// change it, for example by rolling back another program's transaction.
 fn check(path: &Path, name: &str) -> Result<(), Failure> {
     let cannot = |e: io::Error| Failure::permanent(format!("cannot open the database {name}: {e}"));
     let mut header = Vec::new();

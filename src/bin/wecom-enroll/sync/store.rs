@@ -1,49 +1,31 @@
-//! [`Store`]: what `sync` reads from the tables and writes to them.
+//! [`Store`]: reads and writes the tables of `sync`.
 
-use std::{
-    borrow::Cow,
-    collections::HashMap,
-    io::{self, IsTerminal, Write},
-    ops::AddAssign,
-};
+use std::{borrow::Cow, collections::HashMap, mem, ops::AddAssign, time::Duration};
 
 use jiff::Timestamp;
 use serde_json::{Value as Json, json, value::RawValue};
+use tokio::time::Instant;
 use wecom_enroll::{Checkpoint, Enroll};
 
 use crate::{
     exit::Stop,
     sync::{
+        changes::{Change, Lines, json_text},
         database::{Database, Target},
         schema,
-        value::{Failure, Row, Value},
+        value::{Failure, List, Row, Value},
     },
-    ui::{stdout::Blocking, text::escaped},
 };
 
 /// The longest `enroll_id` that is stored. PostgreSQL has a limit for keys, and WeCom's ids are numbers.
 const MAX_ID: usize = 500;
 
-/// The key of a list.
-#[derive(Clone, Copy)]
-pub(crate) struct List<'a> {
-    /// `webinar` or `meeting`.
-    pub(crate) kind: &'static str,
-    pub(crate) meeting: &'a str,
-}
+/// Changes are printed when they are on disk, where a crash cannot undo them. SQLite needs milliseconds for this, so
+/// it is done after this time, or if the changes are larger than this many bytes.
+const MAX_DELAY: Duration = Duration::from_secs(1);
+const MAX_LINES: usize = 200_000;
 
-impl<'a> List<'a> {
-    fn key(self) -> Vec<Value<'a>> {
-        vec![self.kind.into(), self.meeting.into()]
-    }
-
-    /// Returns the parameters of a statement that starts with the list's key.
-    fn with<const N: usize>(self, more: [Value<'a>; N]) -> Vec<Value<'a>> {
-        self.key().into_iter().chain(more).collect()
-    }
-}
-
-/// How many rows were added, and so on.
+/// The numbers of added, changed, removed and unchanged rows.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Counts {
     pub(crate) added: u64,
@@ -83,9 +65,16 @@ pub(crate) enum Ended {
 
 pub(crate) struct Store {
     database: Database,
-    /// The last change that was printed, and the last one that the database knows to be printed.
+    /// The `seq` of the last change.
+    last: i64,
+    /// The `seq` of the last change that was printed.
     printed: i64,
+    /// The `seq` of the last change that is marked as printed.
     marked: i64,
+    /// Changes that were committed, but not printed.
+    lines: Lines,
+    /// When changes were last written to the disk.
+    written: Instant,
     /// Whether U+0000 was replaced.
     pub(crate) replaced_nul: bool,
 }
@@ -95,9 +84,13 @@ impl Store {
     pub(crate) async fn open(target: &Target, since: Option<i64>) -> Result<Self, Failure> {
         let mut database = Database::open(target).await?;
         let rows = database.run(schema::LAST_PRINTED, Vec::new()).await?;
-        let printed = rows.first().map_or(Ok(0), |row| row.int(0))?;
-        let printed = since.map_or(printed, |since| since.min(printed));
-        Ok(Self { database, printed, marked: printed, replaced_nul: false })
+        let row = rows.first().ok_or_else(Failure::altered)?;
+        let (marked, last) = (row.int(0)?, row.int(1)?);
+        let printed = since.map_or(marked, |since| since.min(marked));
+        // Somebody may have deleted old changes. Their numbers are not used again.
+        let last = last.max(marked);
+        let (lines, written) = (Lines::default(), Instant::now());
+        Ok(Self { database, last, printed, marked, lines, written, replaced_nul: false })
     }
 
     /// Returns the position of the listing in progress, if it can be resumed.
@@ -118,17 +111,19 @@ impl Store {
         &mut self,
         list: List<'_>,
         page: Listed<'_>,
-    ) -> Result<Counts, Failure> {
+    ) -> Result<Counts, Stop> {
         let rows: Vec<_> = page.rows.iter().map(|row| self.storable(row)).collect();
         let keys: Vec<_> = rows.iter().map(|row| list.with([row.enroll_id().into()])).collect();
-        // No other process writes to the tables, so this needs not be part of the transaction.
+        // No other process writes to the tables, so this need not be part of the transaction.
         let known = self.database.read_each(schema::KNOWN, &keys).await?;
         let mut counts = Counts::default();
-        let (mut upserts, mut changes) = (Vec::new(), Vec::new());
+        let (mut inserts, mut updates, mut changes) = (Vec::new(), Vec::new(), Vec::new());
         let mut digests = HashMap::new();
         for (row, known) in rows.iter().zip(known) {
             let (id, digest) = (row.enroll_id(), digest(row));
-            let stored = match (digests.insert(id, digest), known.first()) {
+            let earlier = digests.insert(id, digest);
+            let is_new = earlier.is_none() && known.is_empty();
+            let stored = match (earlier, known.first()) {
                 // The page has this id twice.
                 (Some(digest), _) => Some(digest),
                 (None, Some(known)) if known.is_null(1) => Some(known.int(0)?),
@@ -148,8 +143,15 @@ impl Store {
                     "added"
                 }
             };
-            upserts.push(columns(list, row)?);
-            changes.push(change_values(change, list, row)?);
+            let json = json_text(row)?;
+            let mut columns = columns(list, row, &json, digest)?;
+            if is_new {
+                inserts.push(columns);
+            } else {
+                columns.rotate_left(3);
+                updates.push(columns);
+            }
+            changes.push(Change::new(change, list, row, json)?);
         }
         let ids: Vec<_> = rows.iter().map(|row| row.enroll_id()).collect();
         let position = list.with([
@@ -158,17 +160,62 @@ impl Store {
             json_text(&ids)?.into(),
             i64::try_from(page.malformed_rows).unwrap_or(i64::MAX).into(),
         ]);
-        // Changes must be on disk before they are printed, or a crash could undo them.
-        self.database.begin(!changes.is_empty()).await?;
+        self.database.begin(false).await?;
         self.mark_printed().await?;
         if !changes.is_empty() {
-            self.database.run_each(schema::UPSERT, &upserts).await?;
-            self.database.run_each(schema::INSERT_CHANGE, &changes).await?;
+            self.database.run_each(schema::INSERT_ROW, &inserts).await?;
+            self.database.run_each(schema::UPDATE_ROW, &updates).await?;
+            let lines = self.insert(&changes).await?;
+            self.lines.append(lines);
         }
         self.database.run(schema::INSERT_POSITION, position).await?;
         self.database.commit().await?;
-        self.marked = self.printed;
+        if self.database.is_durable()
+            || self.lines.json.len() > MAX_LINES
+            || self.written.elapsed() > MAX_DELAY
+        {
+            self.flush().await?;
+        }
         Ok(counts)
+    }
+
+    /// Prints the changes that were committed since the last call.
+    async fn flush(&mut self) -> Result<(), Stop> {
+        let lines = mem::take(&mut self.lines);
+        self.written = Instant::now();
+        if lines.json.is_empty() {
+            return Ok(());
+        }
+        self.write_to_disk().await?;
+        self.printed = lines.print()?.max(self.printed);
+        Ok(())
+    }
+
+    /// Writes everything that was committed to the disk.
+    async fn write_to_disk(&mut self) -> Result<(), Failure> {
+        if self.database.is_durable() {
+            return Ok(());
+        }
+        self.database.begin(true).await?;
+        // SQLite does not write a transaction to the disk if it changes nothing.
+        self.run_mark_printed().await?;
+        self.database.commit().await
+    }
+
+    /// Stores changes. Returns them as they are printed.
+    async fn insert(&mut self, changes: &[Change<'_>]) -> Result<Lines, Failure> {
+        let rows = self.database.run(schema::NOW, Vec::new()).await?;
+        let now = rows.first().ok_or_else(Failure::altered)?;
+        let time = now.time(0)?.to_string();
+        let (mut values, mut lines) = (Vec::with_capacity(changes.len()), Lines::default());
+        for Change { change, list: List { kind, meeting }, enroll_id, row } in changes {
+            self.last += 1;
+            lines.add(self.last, &time, [change, meeting, enroll_id], row)?;
+            let texts = [change, kind, meeting, enroll_id, row.as_str()].map(Value::from);
+            values.push([self.last.into(), now.get(0).clone()].into_iter().chain(texts).collect());
+        }
+        self.database.run_each(schema::INSERT_CHANGE, &values).await?;
+        Ok(lines)
     }
 
     /// Ends a listing whose last page is stored: removes rows that neither it nor the complete listing
@@ -177,13 +224,13 @@ impl Store {
         &mut self,
         list: List<'_>,
         allow_empty: bool,
-    ) -> Result<Ended, Failure> {
+    ) -> Result<Ended, Stop> {
+        self.flush().await?;
         self.database.begin(true).await?;
-        self.mark_printed().await?;
         let ended = self.ended(list, allow_empty).await?;
         self.database.run(schema::DELETE_POSITIONS, list.key()).await?;
         self.database.commit().await?;
-        self.marked = self.printed;
+        self.print().await?;
         Ok(ended)
     }
 
@@ -210,47 +257,56 @@ impl Store {
             removed += gone.len() as u64;
             let rows = gone.iter().map(stored_row).collect::<Result<Vec<_>, _>>()?;
             let keys: Vec<_> = rows.iter().map(|row| list.with([row.enroll_id().into()])).collect();
-            let changes = rows.iter().map(|row| change_values("removed", list, row));
-            let changes = changes.collect::<Result<Vec<_>, _>>()?;
+            let mut changes = Vec::with_capacity(rows.len());
+            for row in &rows {
+                changes.push(Change::new("removed", list, row, json_text(row)?)?);
+            }
             self.database.run_each(schema::REMOVE, &keys).await?;
-            self.database.run_each(schema::INSERT_CHANGE, &changes).await?;
+            // They are printed after the transaction. Together they could need much memory.
+            self.insert(&changes).await?;
         }
         self.database.run(schema::COMPLETE, list.key()).await?;
         Ok(Ended::Complete { removed })
     }
 
-    /// Writes the changes that were not printed yet to standard output.
+    /// Prints the changes in the database that were not printed yet.
     pub(crate) async fn print(&mut self) -> Result<(), Stop> {
-        loop {
-            let rows = self.database.run(schema::CHANGES_AFTER, vec![self.printed.into()]).await?;
-            let Some(last) = rows.last() else { return Ok(()) };
-            let mut lines = Vec::new();
-            for row in &rows {
-                write_line(row, &mut lines)?;
-            }
-            let mut out = Blocking(io::stdout());
-            if out.0.is_terminal() {
-                lines = escaped(&String::from_utf8_lossy(&lines)).into();
-            }
-            out.write_all(&lines).and_then(|()| out.flush()).map_err(|e| match e.kind() {
-                io::ErrorKind::BrokenPipe => Stop::ClosedPipe,
-                _ => Stop::Failed(format!("cannot write to standard output: {e}")),
-            })?;
-            self.printed = last.int(0)?;
+        let mut rows = self.not_printed().await?;
+        if !rows.is_empty() {
+            // The process that committed them may have been killed before it did this.
+            self.write_to_disk().await?;
         }
+        while !rows.is_empty() {
+            let mut lines = Lines::default();
+            for row in &rows {
+                let json = serde_json::from_str(row.text(5)?).map_err(|_| Failure::altered())?;
+                let texts = [row.text(2)?, row.text(3)?, row.text(4)?];
+                lines.add(row.int(0)?, &row.time(1)?.to_string(), texts, RawValue::get(json))?;
+            }
+            self.printed = lines.print()?.max(self.printed);
+            rows = self.not_printed().await?;
+        }
+        Ok(())
     }
 
-    /// Ends the use of the database.
-    pub(crate) async fn close(mut self) -> Result<(), Failure> {
-        self.mark_printed().await
+    async fn not_printed(&mut self) -> Result<Vec<Row>, Failure> {
+        self.database.run(schema::CHANGES_AFTER, vec![self.printed.into()]).await
+    }
+
+    /// Ends the use of the database. Prints the remaining changes.
+    pub(crate) async fn close(mut self) -> Result<(), Stop> {
+        self.flush().await?;
+        Ok(self.mark_printed().await?)
     }
 
     /// Records which changes were printed. A change is printed again if the process is killed before this.
     async fn mark_printed(&mut self) -> Result<(), Failure> {
-        if self.marked < self.printed {
-            let range = vec![self.marked.into(), self.printed.into()];
-            self.database.run(schema::MARK_PRINTED, range).await?;
-        }
+        if self.marked < self.printed { self.run_mark_printed().await } else { Ok(()) }
+    }
+
+    async fn run_mark_printed(&mut self) -> Result<(), Failure> {
+        self.database.run(schema::MARK_PRINTED, vec![self.printed.into()]).await?;
+        self.marked = self.marked.max(self.printed);
         Ok(())
     }
 
@@ -297,32 +353,17 @@ fn digest(row: &Enroll) -> i64 {
     i64::from_ne_bytes(row.digest().to_ne_bytes())
 }
 
-fn json_text(value: &impl serde::Serialize) -> Result<String, Failure> {
-    // The text of the error could contain data.
-    serde_json::to_string(value)
-        .map_err(|_| Failure::permanent("a value cannot be written as JSON"))
-}
-
-/// Returns the row as `export` writes it.
-fn export_json(list: List<'_>, row: &Enroll) -> Result<String, Failure> {
-    let mut json = json_text(row)?;
-    json.pop();
-    Ok(format!("{json},\"meetingid\":{}}}", json_text(&list.meeting)?))
-}
-
-/// Returns the parameters of [`schema::INSERT_CHANGE`].
-fn change_values<'a>(
-    change: &'static str,
+/// Returns the parameters of [`schema::INSERT_ROW`].
+fn columns<'a>(
     list: List<'a>,
     row: &'a Enroll,
+    json: &str,
+    digest: i64,
 ) -> Result<Vec<Value<'a>>, Failure> {
-    let [kind, meeting] = [list.kind, list.meeting].map(Value::from);
-    Ok(vec![change.into(), kind, meeting, row.enroll_id().into(), export_json(list, row)?.into()])
-}
-
-/// Returns the parameters of [`schema::UPSERT`].
-fn columns<'a>(list: List<'a>, row: &'a Enroll) -> Result<Vec<Value<'a>>, Failure> {
-    let answers: Vec<_> = row.answers().collect();
+    // The list of answers is the last field. In a string, the quotes of the key would be escaped.
+    let answers = json.split_once(r#","answer_list":"#);
+    let answers = answers.and_then(|(_, answers)| answers.strip_suffix('}'));
+    let answers = answers.ok_or_else(|| Failure::permanent("a row has no list of answers"))?;
     Ok(list.with([
         row.enroll_id().into(),
         row.enroll_time().into(),
@@ -333,12 +374,12 @@ fn columns<'a>(list: List<'a>, row: &'a Enroll) -> Result<Vec<Value<'a>>, Failur
         row.userid().into(),
         row.tmp_openid().into(),
         row.enroll_code().into(),
-        json_text(&answers)?.into(),
-        digest(row).into(),
+        answers.to_owned().into(),
+        digest.into(),
     ]))
 }
 
-/// Returns the time of enrollment, unless no database has such a date.
+/// Returns the time of enrollment, or `None` for a date before year 1, which no database can store.
 fn enrolled_at(row: &Enroll) -> Option<Timestamp> {
     const YEAR_ONE: i64 = -62_135_596_800;
     let time = Timestamp::try_from(row.enrolled_at()?).ok()?;
@@ -360,28 +401,4 @@ fn stored_row(row: &Row) -> Result<Enroll, Failure> {
         "answer_list": answers,
     });
     serde_json::from_value(json).map_err(|_| Failure::altered())
-}
-
-/// Appends a row of [`schema::CHANGES_AFTER`] as one line of JSON.
-fn write_line(row: &Row, out: &mut Vec<u8>) -> Result<(), Failure> {
-    #[derive(serde::Serialize)]
-    struct Line<'a> {
-        seq: i64,
-        time: String,
-        change: &'a str,
-        meetingid: &'a str,
-        enroll_id: &'a str,
-        row: &'a RawValue,
-    }
-    let line = Line {
-        seq: row.int(0)?,
-        time: row.time(1)?.to_string(),
-        change: row.text(2)?,
-        meetingid: row.text(3)?,
-        enroll_id: row.text(4)?,
-        row: serde_json::from_str(row.text(5)?).map_err(|_| Failure::altered())?,
-    };
-    serde_json::to_writer(&mut *out, &line).map_err(|_| Failure::altered())?;
-    out.push(b'\n');
-    Ok(())
 }

@@ -1,4 +1,5 @@
-//! [`Value`] and [`Row`]: what statements take and return. [`Failure`]: why one failed.
+//! [`Value`] and [`Row`]: what statements take and return. [`List`]: the key of a list. [`Failure`]: why a
+//! statement failed.
 
 use std::borrow::Cow;
 
@@ -45,6 +46,25 @@ impl From<Timestamp> for Value<'_> {
     }
 }
 
+/// The key of a list.
+#[derive(Clone, Copy)]
+pub(crate) struct List<'a> {
+    /// `webinar` or `meeting`.
+    pub(crate) kind: &'static str,
+    pub(crate) meeting: &'a str,
+}
+
+impl<'a> List<'a> {
+    pub(crate) fn key(self) -> Vec<Value<'a>> {
+        vec![self.kind.into(), self.meeting.into()]
+    }
+
+    /// Returns the parameters of a statement that starts with the list's key.
+    pub(crate) fn with<const N: usize>(self, more: [Value<'a>; N]) -> Vec<Value<'a>> {
+        self.key().into_iter().chain(more).collect()
+    }
+}
+
 /// How SQLite's functions for dates and times write a time in UTC.
 pub(crate) const SQLITE_TIME: &str = "%Y-%m-%d %H:%M:%S";
 
@@ -53,7 +73,7 @@ pub(crate) const SQLITE_TIME: &str = "%Y-%m-%d %H:%M:%S";
 pub(crate) struct Row(pub(crate) Vec<Value<'static>>);
 
 impl Row {
-    fn get(&self, column: usize) -> &Value<'static> {
+    pub(crate) fn get(&self, column: usize) -> &Value<'static> {
         self.0.get(column).unwrap_or(&Value::Null)
     }
 

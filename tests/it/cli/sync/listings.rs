@@ -178,7 +178,7 @@ async fn listing_without_changes_writes_only_positions() {
     mirror.sync(&sim, &[]).await;
     let connection = rusqlite::Connection::open(mirror.path()).unwrap();
     connection.execute_batch("CREATE TABLE writes (name TEXT)").unwrap();
-    for table in ["enrolls", "changes", "positions"] {
+    for table in ["enrolls", "changes", "positions", "printed"] {
         for event in ["INSERT", "UPDATE", "DELETE"] {
             let sql = format!(
                 "CREATE TRIGGER {table}_{event} AFTER {event} ON {table} BEGIN

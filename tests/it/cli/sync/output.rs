@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, process::Stdio, time::Duration};
 
+use rusqlite::Connection;
 use serde_json::Value;
 use tokio::{
     io::{AsyncBufReadExt, BufReader, Lines},
@@ -57,7 +58,30 @@ async fn change_that_was_not_printed_is_printed_by_the_next_run() {
     let printed = mirror.sync(&sim, &[]).await;
     assert_eq!(seqs(&printed), (1..=120).collect::<Vec<_>>());
     assert!(mirror.sync(&sim, &[]).await.is_empty());
-    assert_eq!(mirror.count("SELECT COUNT(*) FROM changes WHERE printed = FALSE").await, 0);
+    assert_eq!(
+        mirror.count("SELECT COUNT(*) FROM changes, printed WHERE changes.seq > printed.seq").await,
+        0
+    );
+}
+
+#[tokio::test]
+async fn changes_of_a_listing_that_fails_are_printed() {
+    let mirror = Mirror::sqlite();
+    let sim = start(Simulator::builder().enrollees(160).fault(fault("errcode=301002@3"))).await;
+    let done = mirror.run(&sim, &[]).await;
+    assert_eq!(code(&done), 1, "{}", stderr(&done));
+    assert_eq!(seqs(&lines(&done.stdout)), (1..=100).collect::<Vec<_>>());
+    assert_eq!(mirror.count("SELECT seq FROM printed").await, 100);
+}
+
+#[tokio::test]
+async fn number_of_a_deleted_change_is_not_used_again() {
+    let mirror = Mirror::sqlite();
+    let sim = start(Simulator::builder().enrollees(60)).await;
+    mirror.sync(&sim, &[]).await;
+    Connection::open(mirror.path()).unwrap().execute("DELETE FROM changes", []).unwrap();
+    sim.enroll("M", 1);
+    assert_eq!(seqs(&mirror.sync(&sim, &[]).await), [61]);
 }
 
 #[tokio::test]
