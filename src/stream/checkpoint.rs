@@ -1,7 +1,7 @@
 //! [`Checkpoint`]: a position in a list that can be saved.
 
 use serde::{Deserialize, Serialize};
-use xxhash_rust::xxh64::Xxh64;
+use xxhash_rust::xxh64::{Xxh64, xxh64};
 
 use crate::{
     error::{Error, Result},
@@ -164,7 +164,7 @@ impl Error {
 impl PagePosition {
     /// Creates the position before the first row of a page.
     pub(super) fn start_of(page: u64, cursor: Option<Cursor>, refused: Option<Hash>) -> Self {
-        Self { page, cursor, rows: 0, row_id_hash: hash([]), refused }
+        Self { page, cursor, rows: 0, row_id_hash: no_rows(), refused }
     }
 
     /// Checks that a stream can have this position.
@@ -178,7 +178,7 @@ impl PagePosition {
                 "it is on page 1, but refuses rows or a cursor of an earlier page"
             }
             _ if self.rows > MAX_ROWS as u64 => "it counts more rows than a page can have",
-            _ if self.rows == 0 && self.row_id_hash != hash([]) => {
+            _ if self.rows == 0 && self.row_id_hash != no_rows() => {
                 "it counts no rows, but has a hash of their ids"
             }
             _ => return Ok(()),
@@ -192,19 +192,31 @@ impl PagePosition {
     /// if the page has changed.
     pub(super) fn yielded_rows(&self, page: &Page) -> usize {
         let rows = usize::try_from(self.rows).unwrap_or(usize::MAX);
-        let is_same = rows <= page.len() && self.row_id_hash == hash(page.row_ids(rows));
+        let is_same = rows <= page.len() && self.row_id_hash == rows_hash(page, rows);
         if is_same { rows } else { 0 }
     }
 }
 
-/// Hashes these texts and their boundaries. The result must be stable, because checkpoints contain it.
-pub(super) fn hash<'a>(texts: impl IntoIterator<Item = &'a str>) -> Hash {
-    let mut hasher = Xxh64::new(0);
-    for text in texts {
+/// The seeds of the hashes, so that a cursor and a page never have the same one.
+const ROWS: u64 = 0;
+const CURSOR: u64 = 1;
+
+/// Hashes the ids of the first `count` rows. The result must be stable, because checkpoints contain it.
+pub(super) fn rows_hash(page: &Page, count: usize) -> Hash {
+    let mut hasher = Xxh64::new(ROWS);
+    page.for_each_row_id(count, |text| {
         hasher.update(text.as_bytes());
         hasher.update(&[255]);
-    }
+    });
     Hash(hasher.digest())
+}
+
+fn no_rows() -> Hash {
+    Hash(xxh64(&[], ROWS))
+}
+
+pub(super) fn cursor_hash(cursor: &Cursor) -> Hash {
+    Hash(xxh64(cursor.as_str().as_bytes(), CURSOR))
 }
 
 impl From<Hash> for String {

@@ -22,7 +22,7 @@ use crate::{
     call::{Api, ApiRequest, Stats, StatsHandle, recorded},
     error::{Error, Result},
     stream::{
-        checkpoint::{Checkpoint, Hash, PagePosition, Position, hash},
+        checkpoint::{Checkpoint, Hash, PagePosition, Position, cursor_hash, rows_hash},
         read_ahead::read_ahead,
     },
     wire::{self, Cursor, Page, Query},
@@ -78,7 +78,7 @@ impl Fetched {
             Err(_) => position.refused = self.page.next_cursor.as_ref().map(cursor_hash),
         }
         position.rows = yielded as u64;
-        position.row_id_hash = hash(self.page.row_ids(yielded));
+        position.row_id_hash = rows_hash(&self.page, yielded);
         Position::Page(position)
     }
 
@@ -142,8 +142,7 @@ async fn fetch(api: &Api, query: &Query, position: &PagePosition) -> Result<Page
 const MAX_PEOPLE: u64 = 50_000;
 
 /// The hashes of the cursors that a stream has followed and of the pages that it has yielded: about 40 bytes
-/// per page. A cursor is hashed as one text and a page as five texts per row, so the two kinds of hashes do not
-/// collide in practice.
+/// per page.
 #[derive(Default)]
 struct Seen {
     hashes: HashSet<Hash>,
@@ -170,7 +169,7 @@ impl Seen {
             return Ok(None);
         }
         self.anonymous_pages = 0;
-        let rows = hash(page.row_ids(page.len()));
+        let rows = rows_hash(page, page.len());
         if self.hashes.insert(rows) {
             return Ok(Some(rows));
         }
@@ -203,10 +202,6 @@ impl Seen {
         let refused = rows.or(requested.refused);
         Ok(Position::Page(PagePosition::start_of(number, Some(cursor), refused)))
     }
-}
-
-fn cursor_hash(cursor: &Cursor) -> Hash {
-    hash([cursor.as_str()])
 }
 
 impl PageStream {

@@ -6,7 +6,7 @@ use crate::{
     error::{Error, Result},
     wire::{
         enroll::Enroll,
-        tables::{Cursor, Tables},
+        tables::{Cursor, Row, Tables},
     },
 };
 
@@ -63,23 +63,24 @@ impl Page {
         self.tables.malformed.range(index..).count()
     }
 
-    /// Returns the texts that identify the first `count` rows: the `enroll_id`; the other fields of a person
-    /// if it is empty; the raw JSON if the row is malformed.
-    pub(crate) fn row_ids(&self, count: usize) -> impl Iterator<Item = &str> {
-        self.tables.rows.iter().take(count).enumerate().flat_map(|(index, row)| {
-            let text = |range| self.tables.text(range);
-            match self.tables.malformed.get(&index) {
-                None if text(row.enroll_id).is_empty() => {
-                    [row.enroll_time, row.nick_name, row.userid, row.tmp_openid, row.enroll_code]
-                        .map(text)
+    /// Calls `add` with the texts that identify the first `count` rows: the `enroll_id`, followed by the other
+    /// fields of a person if it is empty; the raw JSON if the row is malformed.
+    pub(crate) fn for_each_row_id(&self, count: usize, mut add: impl FnMut(&str)) {
+        for (index, row) in self.tables.rows.iter().take(count).enumerate() {
+            let Row { enroll_id, enroll_time, nick_name, userid, tmp_openid, enroll_code, .. } =
+                *row;
+            let malformed = self.tables.malformed.get(&index);
+            let id = malformed.map_or_else(|| self.tables.text(enroll_id), |row| &row.raw);
+            add(id);
+            if id.is_empty() {
+                for range in [enroll_time, nick_name, userid, tmp_openid, enroll_code] {
+                    add(self.tables.text(range));
                 }
-                None => [text(row.enroll_id), "", "", "", ""],
-                Some(malformed) => [&malformed.raw, "", "", "", ""],
             }
-        })
+        }
     }
 
-    /// Returns whether the rows identify anyone, so that no other page can have the same [`Page::row_ids`].
+    /// Returns whether the rows identify anyone, so that no other page can have the same ids.
     pub(crate) fn identifies_anyone(&self) -> bool {
         self.tables.rows.iter().enumerate().any(|(index, row)| {
             match self.tables.malformed.get(&index) {

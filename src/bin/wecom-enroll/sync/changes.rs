@@ -14,7 +14,7 @@ use crate::{
 /// A change that is not stored yet.
 pub(crate) struct Change<'a> {
     /// `added`, `changed` or `removed`.
-    pub(crate) change: &'static str,
+    pub(crate) what: &'static str,
     pub(crate) list: List<'a>,
     pub(crate) enroll_id: &'a str,
     /// The row as `export` writes it.
@@ -24,14 +24,14 @@ pub(crate) struct Change<'a> {
 impl<'a> Change<'a> {
     /// `json` is the row without the meeting.
     pub(crate) fn new(
-        change: &'static str,
+        what: &'static str,
         list: List<'a>,
         row: &'a Enroll,
         mut json: String,
     ) -> Result<Self, Failure> {
         json.pop();
         let row_json = format!("{json},\"meetingid\":{}}}", json_text(&list.meeting)?);
-        Ok(Self { change, list, enroll_id: row.enroll_id(), row: row_json })
+        Ok(Self { what, list, enroll_id: row.enroll_id(), row: row_json })
     }
 }
 

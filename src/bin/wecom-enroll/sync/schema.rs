@@ -32,6 +32,8 @@ pub(crate) fn too_new(version: i64) -> Failure {
 /// `positions` has one row per page of the listing in progress: the checkpoint after the page, and the ids of
 /// its rows. Page 0 has the time at which the list was last complete. The ids are not kept in `enrolls`, so
 /// that a row that has not changed is not written.
+///
+/// SQLite uses the index of the missed rows only for queries that repeat its condition.
 pub(crate) const TABLES: &str = "
 CREATE TABLE enrolls (
     list TEXT NOT NULL,
@@ -53,7 +55,7 @@ CREATE TABLE enrolls (
     digest BIGINT NOT NULL,
     PRIMARY KEY (list, meetingid, enroll_id)
 );
-CREATE INDEX enrolls_present ON enrolls (list, meetingid, removed_at, missed, enroll_id);
+CREATE INDEX enrolls_missed ON enrolls (list, meetingid, missed) WHERE missed > 0;
 CREATE TABLE positions (
     list TEXT NOT NULL,
     meetingid TEXT NOT NULL,
@@ -176,7 +178,7 @@ WHERE list = $1 AND meetingid = $2 AND removed_at IS NULL LIMIT 1";
 /// Counts how many consecutive complete listings did not contain a row. Must run before [`MISS`].
 pub(crate) const FOUND: &str = "
 UPDATE enrolls SET missed = 0
-WHERE list = $1 AND meetingid = $2 AND removed_at IS NULL AND missed = 1
+WHERE list = $1 AND meetingid = $2 AND missed > 0 AND missed = 1
     AND enroll_id IN (SELECT enroll_id FROM seen WHERE list = $1 AND meetingid = $2)";
 
 /// Sets `last_seen` of a row that is missed for the first time: to the end of the previous complete listing, or
@@ -187,15 +189,16 @@ UPDATE enrolls SET missed = missed + 1, last_seen = CASE
         WHERE list = $1 AND meetingid = $2 AND page = 0)
     THEN (SELECT completed_at FROM positions WHERE list = $1 AND meetingid = $2 AND page = 0)
     ELSE last_seen END
-WHERE list = $1 AND meetingid = $2 AND removed_at IS NULL
-    AND enroll_id NOT IN (SELECT enroll_id FROM seen WHERE list = $1 AND meetingid = $2)";
+WHERE list = $1 AND meetingid = $2 AND removed_at IS NULL AND enroll_id IN (
+    SELECT enroll_id FROM enrolls WHERE list = $1 AND meetingid = $2
+    EXCEPT SELECT enroll_id FROM seen WHERE list = $1 AND meetingid = $2)";
 
 /// Some of the rows that were missed twice.
 pub(crate) const GONE: &str = "
 SELECT enroll_id, enroll_time, enroll_source_type, nick_name, status, userid, tmp_openid, enroll_code,
     answer_list
 FROM enrolls
-WHERE list = $1 AND meetingid = $2 AND removed_at IS NULL AND missed = 2
+WHERE list = $1 AND meetingid = $2 AND missed > 0 AND missed = 2
 ORDER BY enroll_id LIMIT 200";
 
 pub(crate) const REMOVE: &str = "

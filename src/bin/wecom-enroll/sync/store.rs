@@ -208,10 +208,10 @@ impl Store {
         let now = rows.first().ok_or_else(Failure::altered)?;
         let time = now.time(0)?.to_string();
         let (mut values, mut lines) = (Vec::with_capacity(changes.len()), Lines::default());
-        for Change { change, list: List { kind, meeting }, enroll_id, row } in changes {
+        for Change { what, list: List { kind, meeting }, enroll_id, row } in changes {
             self.last += 1;
-            lines.add(self.last, &time, [change, meeting, enroll_id], row)?;
-            let texts = [change, kind, meeting, enroll_id, row.as_str()].map(Value::from);
+            lines.add(self.last, &time, [what, meeting, enroll_id], row)?;
+            let texts = [what, kind, meeting, enroll_id, row.as_str()].map(Value::from);
             values.push([self.last.into(), now.get(0).clone()].into_iter().chain(texts).collect());
         }
         self.database.run_each(schema::INSERT_CHANGE, &values).await?;
