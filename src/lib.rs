@@ -21,8 +21,9 @@
 //! # }
 //! ```
 //!
-//! [`EnrollStream::checkpoint`] returns a position to save, and [`Client::resume`] continues there. After an error,
-//! save [`Error::resume_from`]. To save one page at a time, use [`Client::pages`] and [`Client::resume_pages`].
+//! [`EnrollStream::checkpoint`] returns a position to save, and [`Client::resume`] continues there. After an error that
+//! ends the stream, save [`Error::resume_from`], or delete what was saved if it is `None`. To save one page at a
+//! time, use [`Client::pages`] and [`Client::resume_pages`].
 #![cfg_attr(feature = "simulator", doc = "The [cookbook](_cookbook) has complete programs.")]
 //!
 //! [`Client::set_status`] approves or rejects enrollments in batches and reports which ids are confirmed.
@@ -54,7 +55,7 @@
 //! - **Bounded**: one page is in memory, plus the pages that are read ahead. The size of responses, the
 //!   number of attempts and their time are limited. Redirects are not followed.
 //! - **Secrets stay secret**: no access token, secret or cursor appears in `Debug`, `Display`, errors or logs.
-//!   Values shorter than 8 bytes are not searched for in the server's messages.
+//!   One exception: if the server repeats one of less than 8 bytes in its message, it is not removed.
 //!
 //! # Features
 //!

@@ -154,8 +154,9 @@ impl Error {
         self.attachment()
     }
 
-    /// Returns the checkpoint from which a later run should resume, or `None` if it should start from scratch: it is
-    /// the position before the first row, the cursor has expired, or WeCom refused the request itself.
+    /// Returns the checkpoint from which a later run should resume. `None` if it should start from scratch, because the
+    /// stream ended before its first row, the cursor has expired, or WeCom refused the request itself. Also `None` for
+    /// an error that did not end the stream.
     pub fn resume_from(&self) -> Option<&Checkpoint> {
         self.checkpoint().filter(|checkpoint| !checkpoint.is_start() && !self.refuses_request())
     }

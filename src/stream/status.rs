@@ -1,7 +1,7 @@
 //! [`StatusUpdates`]: sets the status of many enrollments, one batch after another.
 //!
-//! The ids that no response has confirmed are in one queue, and a batch is a prefix of it. A batch leaves the queue
-//! only when a response confirms it. So the queue is exact even after an error, a dropped `next()`, or a batch whose
+//! The ids are in one queue, and a batch is a prefix of it. An id leaves the queue only when a response confirms its
+//! batch, or refuses it alone as unknown. So the queue is exact even after an error, a dropped `next()`, or a batch whose
 //! response was lost.
 
 use std::{
@@ -64,7 +64,8 @@ const TOO_BIG: i64 = 40_058;
 ///
 /// Only how many enrollments were handled ([`StatusUpdate::handled`]). Only the list shows which were set.
 ///
-/// If the outcome of an attempt is unknown (a timeout, a lost or truncated response, errcode -1, or HTTP status 5xx),
+/// If the outcome of an attempt is unknown (a timeout, a lost, truncated or unreadable response, errcode -1, or HTTP
+/// status 408 or 5xx without a known errcode),
 /// it is repeated as the retry policy allows, because setting a status twice has the same effect as setting it once.
 /// However, a repetition can undo a decision that an organizer made in the meantime, and the enrollee may be notified
 /// twice. [`StatusUpdate::repeated`] is then true. With [`RetryPolicy::never`](crate::RetryPolicy::never), the stream
@@ -229,7 +230,7 @@ impl StatusUpdates {
         let error = match result {
             Ok(handled) => {
                 let repeated = self.maybe_set > 0;
-                let ids: Vec<_> = self.confirm(size).collect();
+                let ids: Vec<_> = self.dequeue(size).collect();
                 return Some(Ok(StatusUpdate { ids, handled, repeated }));
             }
             Err(error) => error,
@@ -248,7 +249,7 @@ impl StatusUpdates {
                 None
             }
             Some(UNKNOWN_ID) => {
-                let id = self.confirm(1).next()?;
+                let id = self.dequeue(1).next()?;
                 self.unknown.push(id.clone());
                 Some(Err(error.about(&format!("enrollment {id}")).with_attachment(UnknownId(id))))
             }
@@ -260,7 +261,7 @@ impl StatusUpdates {
     }
 
     /// Removes this many ids from the queue.
-    fn confirm(&mut self, size: usize) -> impl Iterator<Item = String> {
+    fn dequeue(&mut self, size: usize) -> impl Iterator<Item = String> {
         self.maybe_set = self.maybe_set.saturating_sub(size);
         self.ended = size == self.queue.len();
         self.queue.drain(..size)

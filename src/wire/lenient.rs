@@ -284,7 +284,7 @@ pub(super) fn integer(value: Option<&&RawValue>) -> Option<i64> {
             digits => digits.parse().ok(),
         },
         _ => json.parse().ok().or_else(|| {
-            // `serde_json` may round a float to a neighbor of the nearest one.
+            // The standard library rounds a float to the nearest one.
             let number: f64 = json.parse().ok()?;
             // Beyond 9e15, f64 is not exact.
             #[expect(clippy::cast_possible_truncation, reason = "it is an integer below 2^53")]

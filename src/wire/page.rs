@@ -80,7 +80,8 @@ impl Page {
         }
     }
 
-    /// Returns whether the rows identify anyone, so that no other page can have the same ids.
+    /// Returns whether any row has an id, or is a malformed object. Only then does an equal page show that the server
+    /// repeated it.
     pub(crate) fn identifies_anyone(&self) -> bool {
         self.tables.rows.iter().enumerate().any(|(index, row)| {
             match self.tables.malformed.get(&index) {

@@ -1,6 +1,7 @@
 //! Retries: which failures are transient, how often they are retried, and which are permanent.
 //!
-//! Add a new errcode to [`TRANSIENT`] if it is retried, else to [`PERMANENT`].
+//! Add a new errcode to [`TRANSIENT`] if it is retried, else to [`PERMANENT`]; but if it refuses the access token, to
+//! `tokens`.
 
 use std::time::{Duration, SystemTime};
 

@@ -30,8 +30,10 @@ impl<'a> Change<'a> {
         mut json: String,
     ) -> Result<Self, Failure> {
         json.pop();
-        let row_json = format!("{json},\"meetingid\":{}}}", json_text(&list.meeting)?);
-        Ok(Self { what, list, enroll_id: row.enroll_id(), row: row_json })
+        json.push_str(",\"meetingid\":");
+        json.push_str(&json_text(&list.meeting)?);
+        json.push('}');
+        Ok(Self { what, list, enroll_id: row.enroll_id(), row: json })
     }
 }
 

@@ -99,7 +99,8 @@ impl Database {
         Ok(rows.into_iter().flatten().collect())
     }
 
-    /// Runs a query once for each set of values, outside of a transaction. Returns the rows for each.
+    /// Runs a query once for each set of values. Returns the rows for each. Must not be called in a transaction,
+    /// because SQLite starts one.
     pub(crate) async fn read_each(
         &mut self,
         sql: &'static str,

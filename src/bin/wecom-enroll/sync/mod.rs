@@ -7,8 +7,8 @@
 //! ```
 //!
 //! `round` lists the meetings, `store` reads and writes the tables, `changes` prints, `schema` has the SQL, and
-//! `database` runs it on `sqlite` or `postgres`. Everything that must survive a kill is in the tables: a run that is killed at
-//! any moment is continued by the next one.
+//! `database` runs it on `sqlite` or `postgres`. Everything that must survive a kill is in the tables: a run that is
+//! killed at //! any moment is continued by the next one.
 
 mod changes;
 mod database;
@@ -80,9 +80,10 @@ fn notes() -> String {
          rows does not count.\n\n\
          The database has the tables enrolls, changes and positions; the table printed, with the seq of the last change \
          that was printed; and the view answers, with one row per answer. Times are in UTC; enroll_time is as received, and \
-         enrolled_at is the same in UTC. last_seen is when the row was last written, or last listed if it has left the \
-         list; removed_at is then set. positions contains cursors, which are secret.\n\n\
-         Only one sync uses a database at a time; others wait 5 s and then exit with 75. A lock file is next to a SQLite \
+         enrolled_at is the same in UTC. last_seen is when the row was last written; once a complete listing lacks the \
+         row, it is at least the time of the last complete listing with it. removed_at is set when the row is removed. \
+         positions contains cursors, which are secret.\n\n\
+         Only one sync uses a database at a time; others wait 5 s and then exit with 75 or, with --every, try again. A lock file is next to a SQLite \
          database. PostgreSQL on another host needs TLS with a valid certificate, unless the URL has sslmode=disable.\n\n\
          {CREDENTIALS}\n\n{DURATIONS}\n\n{}",
         exit_codes()

@@ -141,7 +141,7 @@ INSERT INTO enrolls (list, meetingid, enroll_id, enroll_time, enrolled_at, enrol
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, CURRENT_TIMESTAMP, CURRENT_TIMESTAMP)";
 
 /// Has the parameters of [`INSERT_ROW`], but with the key last: SQLite numbers them in the order of the text.
-/// There is no statement for both, because SQLite copies the pages that such a statement may have to restore.
+/// There is no upsert for both: SQLite would copy every page that it might have to roll back.
 pub(crate) const UPDATE_ROW: &str = "
 UPDATE enrolls SET enroll_time = $1, enrolled_at = $2, enroll_source_type = $3, nick_name = $4,
     status = $5, userid = $6, tmp_openid = $7, enroll_code = $8, answer_list = $9, digest = $10,
@@ -175,14 +175,14 @@ pub(crate) const ANY_PRESENT: &str = "
 SELECT enroll_id FROM enrolls
 WHERE list = $1 AND meetingid = $2 AND removed_at IS NULL LIMIT 1";
 
-/// Counts how many consecutive complete listings did not contain a row. Must run before [`MISS`].
+/// Resets `missed` of the rows that this listing contains. Must run before [`MISS`].
 pub(crate) const FOUND: &str = "
 UPDATE enrolls SET missed = 0
 WHERE list = $1 AND meetingid = $2 AND missed > 0 AND missed = 1
     AND enroll_id IN (SELECT enroll_id FROM seen WHERE list = $1 AND meetingid = $2)";
 
-/// Sets `last_seen` of a row that is missed for the first time: to the end of the previous complete listing, or
-/// to its last write if that is later.
+/// Counts one more complete listing without the row. Sets `last_seen` of a row that is missed for the first time: to
+/// the end of the previous complete listing, or to its last write if that is later.
 pub(crate) const MISS: &str = "
 UPDATE enrolls SET missed = missed + 1, last_seen = CASE
     WHEN missed = 0 AND last_seen < (SELECT completed_at FROM positions

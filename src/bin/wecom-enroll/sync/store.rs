@@ -20,10 +20,10 @@ use crate::{
 /// The longest `enroll_id` that is stored. PostgreSQL has a limit for keys, and WeCom's ids are numbers.
 const MAX_ID: usize = 500;
 
-/// Changes are printed when they are on disk, where a crash cannot undo them. SQLite needs milliseconds for this, so
-/// it is done after this time, or if the changes are larger than this many bytes.
+/// A change is printed when it is on disk, where a crash cannot undo it. SQLite needs milliseconds for that, so it is
+/// done for many changes at once: after the first page that is stored after `MAX_DELAY`, or if they have `MAX_BYTES`.
 const MAX_DELAY: Duration = Duration::from_secs(1);
-const MAX_LINES: usize = 200_000;
+const MAX_BYTES: usize = 200_000;
 
 /// The numbers of added, changed, removed and unchanged rows.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -171,7 +171,7 @@ impl Store {
         self.database.run(schema::INSERT_POSITION, position).await?;
         self.database.commit().await?;
         if self.database.is_durable()
-            || self.lines.json.len() > MAX_LINES
+            || self.lines.json.len() > MAX_BYTES
             || self.written.elapsed() > MAX_DELAY
         {
             self.flush().await?;
@@ -379,7 +379,8 @@ fn columns<'a>(
     ]))
 }
 
-/// Returns the time of enrollment, or `None` for a date before year 1, which no database can store.
+/// Returns the time of enrollment. `None` if it cannot be parsed, or is before the year 1, which the databases store
+/// in different ways.
 fn enrolled_at(row: &Enroll) -> Option<Timestamp> {
     const YEAR_ONE: i64 = -62_135_596_800;
     let time = Timestamp::try_from(row.enrolled_at()?).ok()?;
