@@ -8,7 +8,7 @@
 //!
 //! `round` lists the meetings, `store` reads and writes the tables, `changes` prints, `schema` has the SQL, and
 //! `database` runs it on `sqlite` or `postgres`. Everything that must survive a kill is in the tables: a run that is
-//! killed at //! any moment is continued by the next one.
+//! killed at any moment is continued by the next one.
 
 mod changes;
 mod database;
