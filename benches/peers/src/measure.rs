@@ -95,7 +95,7 @@ pub(crate) fn pin(process: u32, core: Core) -> Result<()> {
     let mut cores = (0..CpuSet::count()).filter(|&at| allowed.is_set(at).unwrap_or_default());
     let core = match core {
         Core::First => cores.next(),
-        Core::Last => cores.last(),
+        Core::Last => cores.next_back(),
     };
     let mut one = CpuSet::new();
     one.set(core.context("no core is available")?)?;
