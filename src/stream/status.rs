@@ -65,11 +65,10 @@ const TOO_BIG: i64 = 40_058;
 /// Only how many enrollments were handled ([`StatusUpdate::handled`]). Only the list shows which were set.
 ///
 /// If the outcome of an attempt is unknown (a timeout, a lost, truncated or unreadable response, errcode -1, or HTTP
-/// status 408 or 5xx without a known errcode),
-/// it is repeated as the retry policy allows, because setting a status twice has the same effect as setting it once.
-/// However, a repetition can undo a decision that an organizer made in the meantime, and the enrollee may be notified
-/// twice. [`StatusUpdate::repeated`] is then true. With [`RetryPolicy::never`](crate::RetryPolicy::never), the stream
-/// ends instead.
+/// status 408 or 5xx without a known errcode), it is repeated as the retry policy allows, because setting a status
+/// twice has the same effect as setting it once. However, a repetition can undo a decision that an organizer made in
+/// the meantime, and the enrollee may be notified twice. [`StatusUpdate::repeated`] is then true. With
+/// [`RetryPolicy::never`](crate::RetryPolicy::never), the stream ends instead.
 ///
 /// # Errors
 ///

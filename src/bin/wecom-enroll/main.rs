@@ -126,7 +126,7 @@ fn run(cli: Cli, lang: Lang, screen: &Screen) -> Result<u8, Stop> {
             Command::Unapprove(args) => decide(Action::Unapprove, (*args, false)).await,
             Command::Summary(args) => summary::run(*args, lang, screen).await,
             #[cfg(feature = "sync")]
-            Command::Sync(args) => sync::run(*args, cli.quiet, lang, screen).await,
+            Command::Sync(args) => sync::run(*args, lang, screen).await,
             Command::Doctor(args) => doctor::run(*args, lang).await,
             Command::Simulate(args) => simulate::run(args).await,
             Command::Completions { shell } => {

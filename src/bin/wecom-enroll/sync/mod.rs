@@ -22,11 +22,11 @@ mod value;
 use std::time::Duration;
 
 use indicatif::HumanCount;
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
 use crate::{
-    connect::{CREDENTIALS, Connection, DURATIONS, duration, variable},
-    exit::{Stop, exit_codes},
+    connect::{Connection, duration, notes, variable},
+    exit::Stop,
     listing::Outcome,
     meetings::queries,
     signals::{Interruption, PIPE_GRACE, interruption},
@@ -35,7 +35,7 @@ use crate::{
         round::{Context, Round},
         store::{Counts, Store},
     },
-    ui::{lang::Lang, screen::Screen},
+    ui::{lang::Lang, screen::Screen, tally::Tally},
 };
 
 /// With `--every`, the longest wait after the database was not available.
@@ -43,7 +43,7 @@ const RECONNECT: Duration = Duration::from_secs(10);
 
 /// Mirror lists into a database, and print what has changed
 #[derive(clap::Args)]
-#[command(after_help = notes())]
+#[command(after_help = notes(NOTES))]
 pub(crate) struct Args {
     /// IDs of webinars or meetings
     #[arg(value_name = "MEETINGID", required_unless_present = "demo")]
@@ -69,33 +69,24 @@ pub(crate) struct Args {
     connection: Connection,
 }
 
-fn notes() -> String {
-    format!(
-        "Each change is one line of JSON on standard output:\n\
-         \x20 {{\"seq\":1,\"time\":\"…\",\"change\":\"added\",\"meetingid\":\"…\",\"enroll_id\":\"…\",\"row\":{{…}}}}\n\
-         change is added, changed or removed, and row is what export writes. seq ascends and is never reused. A change \
-         is printed after it was committed, at least once, in the order of seq: if sync is killed, the next run first \
-         prints what was committed but not printed.\n\n\
-         A row is removed only after two consecutive complete listings without it. A listing that failed or had malformed \
-         rows does not count.\n\n\
-         The database has the tables enrolls, changes and positions; the table printed, with the seq of the last change \
-         that was printed; and the view answers, with one row per answer. Times are in UTC; enroll_time is as received, and \
-         enrolled_at is the same in UTC. last_seen is when the row was last written; once a complete listing lacks the \
-         row, it is at least the time of the last complete listing with it. removed_at is set when the row is removed. \
-         positions contains cursors, which are secret.\n\n\
-         Only one sync uses a database at a time; others wait 5 s and then exit with 75 or, with --every, try again. A lock file is next to a SQLite \
-         database. PostgreSQL on another host needs TLS with a valid certificate, unless the URL has sslmode=disable.\n\n\
-         {CREDENTIALS}\n\n{DURATIONS}\n\n{}",
-        exit_codes()
-    )
-}
+const NOTES: &str = "\
+    Each change is one line of JSON on standard output:\n\
+    \x20 {\"seq\":1,\"time\":\"…\",\"change\":\"added\",\"meetingid\":\"…\",\"enroll_id\":\"…\",\"row\":{…}}\n\
+    change is added, changed or removed, and row is what export writes. seq ascends and is never reused. A change is \
+    printed after it was committed, at least once, in the order of seq: if sync is killed, the next run first prints \
+    what was committed but not printed.\n\n\
+    A row is removed only after two consecutive complete listings without it. A listing that failed or had malformed \
+    rows does not count.\n\n\
+    The database has the tables enrolls, changes and positions; the table printed, with the seq of the last change \
+    that was printed; and the view answers, with one row per answer. Times are in UTC; enroll_time is as received, \
+    and enrolled_at is the same in UTC. last_seen is when the row was last written; once a complete listing lacks the \
+    row, it is at least the time of the last complete listing with it. removed_at is set when the row is removed. \
+    positions contains cursors, which are secret.\n\n\
+    Only one sync uses a database at a time; others wait 5 s and then exit with 75 or, with --every, try again. A lock \
+    file is next to a SQLite database. PostgreSQL on another host needs TLS with a valid certificate, unless the URL \
+    has sslmode=disable.";
 
-pub(crate) async fn run(
-    mut args: Args,
-    quiet: bool,
-    lang: Lang,
-    screen: &Screen,
-) -> Result<u8, Stop> {
+pub(crate) async fn run(mut args: Args, lang: Lang, screen: &Screen) -> Result<u8, Stop> {
     let queries = queries(&mut args.ids, |id| Ok(args.connection.kind.query(id)))?;
     let url = args.database.map_or_else(|| variable("DATABASE_URL"), |url| Ok(Some(url)))?;
     let target = Target::parse(url.as_deref().unwrap_or("sqlite:enrolls.db"))?;
@@ -104,22 +95,16 @@ pub(crate) async fn run(
     let (client, _simulator) = args.connection.open().await?;
     // A write to a pipe and a statement can take forever. Everything that is not committed is repeated.
     let mut interrupted = interruption(Some(PIPE_GRACE))?;
-    if !quiet {
-        // With --every, the total of all rounds is unknown.
-        screen.show(0, total.filter(|_| args.every.is_none()));
-    }
+    // With --every, the total of all rounds is unknown.
+    screen.show(0, total.filter(|_| args.every.is_none()));
     let mut sync = Sync {
         context: Context {
             client,
             kind,
             queries,
             allow_empty: args.allow_empty,
-            quiet,
             screen,
-            started: Instant::now(),
-            rows: 0,
-            malformed_rows: 0,
-            pages: 0,
+            tally: Tally::new(),
             reported_nul: false,
         },
         target,
@@ -193,20 +178,17 @@ impl Sync<'_> {
 
     /// Prints the summary line of a round. The numbers of the whole run follow in the last one.
     fn print_counts(&self, counts: Counts, more: bool) {
-        if self.context.quiet {
-            return;
-        }
         let Counts { added, changed, removed, unchanged } = counts;
         let [added, changed, removed, unchanged] =
             [added, changed, removed, unchanged].map(HumanCount);
         let line =
             format!("{added} added, {changed} changed, {removed} removed, {unchanged} unchanged");
         if more {
-            self.context.screen.print_line(&line);
+            self.context.screen.print_note(&line);
         } else {
             self.context.screen.clear();
-            let tally = self.context.tally().summary(&self.context.client.stats());
-            self.context.screen.print_line(&format!("{line}; {tally}"));
+            let tally = self.context.tally.summary(&self.context.client.stats());
+            self.context.screen.print_note(&format!("{line}; {tally}"));
         }
     }
 

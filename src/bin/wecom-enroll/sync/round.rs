@@ -4,7 +4,7 @@ use futures::{
     StreamExt,
     stream::{self, BoxStream},
 };
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval};
 use wecom_enroll::{Checkpoint, Client, Error, ErrorKind, Page, Query};
 
 use crate::{
@@ -29,36 +29,20 @@ pub(crate) struct Context<'a> {
     pub(crate) kind: Kind,
     pub(crate) queries: Vec<Query>,
     pub(crate) allow_empty: bool,
-    pub(crate) quiet: bool,
     pub(crate) screen: &'a Screen,
-    pub(crate) started: Instant,
     /// The numbers of all rounds so far.
-    pub(crate) rows: u64,
-    pub(crate) malformed_rows: u64,
-    pub(crate) pages: u64,
+    pub(crate) tally: Tally,
     /// Whether it was reported that U+0000 is replaced.
     pub(crate) reported_nul: bool,
 }
 
 impl Context<'_> {
-    pub(crate) fn tally(&self) -> Tally {
-        Tally {
-            started: self.started,
-            rows: self.rows,
-            earlier: 0,
-            malformed_rows: self.malformed_rows,
-            pages: self.pages,
-        }
-    }
-
     fn list(&self, meeting: usize) -> List<'_> {
         List { kind: self.kind.name(), meeting: self.queries[meeting].meeting_id() }
     }
 
     fn warn(&self, line: &str) {
-        if !self.quiet {
-            self.screen.print_line(&format!("warning: {line}"));
-        }
+        self.screen.print_note(&format!("warning: {line}"));
     }
 }
 
@@ -114,7 +98,10 @@ impl<'a, 'b> Round<'a, 'b> {
                         Some(step) => self.take(step).await?,
                         None => break,
                     },
-                    _ = ticks.tick() => self.context.screen.update(&self.context.tally(), &self.context.client.stats()),
+                    _ = ticks.tick() => {
+                        let stats = self.context.client.stats();
+                        self.context.screen.update(&self.context.tally, &stats);
+                    }
                     code = &mut *interrupted => return Ok(code.ok()),
                 }
             }
@@ -176,9 +163,9 @@ impl<'a, 'b> Round<'a, 'b> {
         }
         self.malformed_rows += malformed_rows;
         self.meetings[meeting].rows += rows.len() as u64;
-        self.context.rows += rows.len() as u64;
-        self.context.malformed_rows += malformed_rows;
-        self.context.pages += 1;
+        self.context.tally.rows += rows.len() as u64;
+        self.context.tally.malformed_rows += malformed_rows;
+        self.context.tally.pages += 1;
         Ok(())
     }
 

@@ -12,8 +12,7 @@ pub(crate) const VERSION: i64 = 1;
 /// How long to wait for a database that another process has locked.
 pub(crate) const LOCK_WAIT: Duration = Duration::from_secs(5);
 
-/// `lock_timeout` is [`LOCK_WAIT`]. With too little `work_mem`, PostgreSQL compares each row of a long list with
-/// each other one.
+/// `lock_timeout` is [`LOCK_WAIT`]. With this `work_mem`, PostgreSQL compares a long list in memory.
 pub(crate) const POSTGRES_SETTINGS: &str =
     "SET lock_timeout = '5s'; SET work_mem = '64MB'; SET TIME ZONE 'UTC'";
 
@@ -66,8 +65,8 @@ CREATE TABLE positions (
     completed_at TIMESTAMPTZ,
     PRIMARY KEY (list, meetingid, page)
 );
-CREATE TABLE printed (seq BIGINT NOT NULL);
-INSERT INTO printed (seq) VALUES (0);
+CREATE TABLE printed (seq BIGINT NOT NULL, last_seq BIGINT NOT NULL);
+INSERT INTO printed (seq, last_seq) VALUES (0, 0);
 ";
 
 pub(crate) const SQLITE: &str = r#"
@@ -211,8 +210,10 @@ VALUES ($1, $2, 0, '[]', 0, CURRENT_TIMESTAMP)
 ON CONFLICT (list, meetingid, page) DO UPDATE SET completed_at = excluded.completed_at";
 
 /// Changes are printed in order, so that one number is enough. Marking each change would write all of them twice.
-pub(crate) const LAST_PRINTED: &str =
-    "SELECT seq, (SELECT COALESCE(MAX(seq), 0) FROM changes) FROM printed";
+pub(crate) const LAST_PRINTED: &str = "SELECT seq, last_seq FROM printed";
+
+/// Records the last `seq` that was used: the change itself may be deleted.
+pub(crate) const LAST_SEQ: &str = "UPDATE printed SET last_seq = $1";
 
 pub(crate) const MARK_PRINTED: &str =
     "UPDATE printed SET seq = CASE WHEN seq < $1 THEN $1 ELSE seq END";

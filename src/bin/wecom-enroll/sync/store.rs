@@ -87,8 +87,6 @@ impl Store {
         let row = rows.first().ok_or_else(Failure::altered)?;
         let (marked, last) = (row.int(0)?, row.int(1)?);
         let printed = since.map_or(marked, |since| since.min(marked));
-        // Somebody may have deleted old changes. Their numbers are not used again.
-        let last = last.max(marked);
         let (lines, written) = (Lines::default(), Instant::now());
         Ok(Self { database, last, printed, marked, lines, written, replaced_nul: false })
     }
@@ -215,6 +213,7 @@ impl Store {
             values.push([self.last.into(), now.get(0).clone()].into_iter().chain(texts).collect());
         }
         self.database.run_each(schema::INSERT_CHANGE, &values).await?;
+        self.database.run(schema::LAST_SEQ, vec![self.last.into()]).await?;
         Ok(lines)
     }
 

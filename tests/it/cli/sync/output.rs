@@ -79,7 +79,9 @@ async fn number_of_a_deleted_change_is_not_used_again() {
     let mirror = Mirror::sqlite();
     let sim = start(Simulator::builder().enrollees(60)).await;
     mirror.sync(&sim, &[]).await;
-    Connection::open(mirror.path()).unwrap().execute("DELETE FROM changes", []).unwrap();
+    // As if it had been killed before it marked the changes as printed.
+    let sql = "DELETE FROM changes; UPDATE printed SET seq = 0";
+    Connection::open(mirror.path()).unwrap().execute_batch(sql).unwrap();
     sim.enroll("M", 1);
     assert_eq!(seqs(&mirror.sync(&sim, &[]).await), [61]);
 }
