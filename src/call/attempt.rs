@@ -73,7 +73,7 @@ impl Api {
             Err(error) if error.kind() == ErrorKind::Redis && error.is_transient() => {
                 return Ok(Err(Failure { error, token: None, sent_at: Instant::now() }));
             }
-            // A token source that took too long also does. Its time counts as that of the attempt.
+            // A token source that took too long is a failed attempt, too. Its time counts as that of the attempt.
             Err(error) if error.is_token_timeout() => {
                 let now = Instant::now();
                 let sent_at = now.checked_sub(self.token_timeout).unwrap_or(now);

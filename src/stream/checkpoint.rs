@@ -198,7 +198,7 @@ impl PagePosition {
     }
 }
 
-/// The seeds of the hashes, so that a cursor and a page never have the same one.
+/// The seeds of the hashes. A cursor and a page have different ones, even if their texts are equal.
 const ROWS: u64 = 0;
 const CURSOR: u64 = 1;
 

@@ -32,6 +32,8 @@ pub(crate) fn too_new(version: i64) -> Failure {
 /// its rows. Page 0 has the time at which the list was last complete. The ids are not kept in `enrolls`, so
 /// that a row that has not changed is not written.
 ///
+/// `printed` has one row.
+///
 /// SQLite uses the index of the missed rows only for queries that repeat its condition.
 pub(crate) const TABLES: &str = "
 CREATE TABLE enrolls (
