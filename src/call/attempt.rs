@@ -66,7 +66,7 @@ impl Api {
         &self,
         request: &ApiRequest<'_>,
         attempt: u32,
-        decode: &(impl Fn(&[u8]) -> Result<T> + Send + Sync),
+        decode: &(impl Fn(&Bytes) -> Result<T> + Send + Sync),
     ) -> Result<Result<T, Failure>> {
         let token = match self.permit_and_token(attempt).await {
             // An unavailable Redis counts as a failed attempt, so that the retry policy applies.
@@ -174,7 +174,7 @@ impl Api {
     fn decode_response<T>(
         &self,
         response: &Response<Bytes>,
-        decode: impl Fn(&[u8]) -> Result<T>,
+        decode: impl Fn(&Bytes) -> Result<T>,
     ) -> Result<T> {
         let (status, body) = (response.status().as_u16(), response.body());
         trace!(status, len = body.len(), "received");

@@ -26,6 +26,7 @@ pub(crate) use attempt::{Api, ApiRequest};
 pub(crate) use transport::BaseUrl;
 
 use attempt::Failure;
+use bytes::Bytes;
 use tokio::time::{Instant, sleep};
 use tracing::{Instrument, Span, info, warn};
 
@@ -40,7 +41,7 @@ impl Api {
     pub(crate) async fn call<T>(
         &self,
         request: &ApiRequest<'_>,
-        decode: impl Fn(&[u8]) -> Result<T> + Send + Sync,
+        decode: impl Fn(&Bytes) -> Result<T> + Send + Sync,
         mut on_failure: impl FnMut(&Error) + Send,
     ) -> Result<T> {
         let (mut attempt, mut refreshed, mut started) = (1, false, None);

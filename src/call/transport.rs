@@ -115,14 +115,19 @@ impl BaseUrl {
         token: Option<&AccessToken>,
         body: Option<Bytes>,
     ) -> Result<Request<Bytes>> {
-        let mut target = String::with_capacity(256);
+        let parameters = || {
+            let token = token.map(|token| ("access_token", token.expose()));
+            parameters.iter().copied().chain(token)
+        };
+        // Exact unless a parameter needs percent-encoding: the URI then takes the memory over.
+        let len: usize = parameters().map(|(name, value)| name.len() + value.len() + 2).sum();
+        let mut target = String::with_capacity(self.path.len() + path.len() + len);
         target.push_str(&self.path);
         target.push_str(path);
         target.push('?');
         let start = target.len();
         let mut query = Serializer::for_suffix(target, start);
-        query.extend_pairs(parameters);
-        query.extend_pairs(token.map(|token| ("access_token", token.expose())));
+        query.extend_pairs(parameters());
         let uri = Uri::builder()
             .scheme(self.scheme.clone())
             .authority(self.authority.clone())

@@ -11,6 +11,7 @@ use std::{
 };
 
 use async_stream::try_stream;
+use bytes::Bytes;
 use futures::{
     Stream, StreamExt,
     stream::{BoxStream, FusedStream},
@@ -127,7 +128,7 @@ async fn fetch(api: &Api, query: &Query, position: &PagePosition) -> Result<Page
         secret: cursor.map_or("", Cursor::as_str),
     };
     let span = warn_span!("call", page = number, rows = Empty, outcome = Empty, errcode = Empty);
-    let decode = |body: &[u8]| {
+    let decode = |body: &Bytes| {
         let page = wire::decode_page(body, number)?;
         span.record("rows", page.len());
         Ok(page)

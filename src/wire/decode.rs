@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use faststr::FastStr;
 use serde::Serialize;
 use serde_json::json;
 
@@ -53,7 +54,7 @@ pub(crate) fn encode_settings(query: &Query) -> Bytes {
     json!({"meetingid": query.meeting_id()}).to_string().into()
 }
 
-pub(crate) fn decode_page(body: &[u8], number: u64) -> Result<Page> {
+pub(crate) fn decode_page(body: &Bytes, number: u64) -> Result<Page> {
     let (body, repaired) = utf8(body)?;
     // Only the lenient decoder refuses repaired bytes in ids and cursors.
     let scanned = if repaired { None } else { scan(&body) };
@@ -71,7 +72,7 @@ pub(crate) struct TokenGrant {
     pub(crate) expires_in: u64,
 }
 
-pub(crate) fn decode_token(body: &[u8]) -> Result<TokenGrant> {
+pub(crate) fn decode_token(body: &Bytes) -> Result<TokenGrant> {
     let (body, repaired) = utf8(body)?;
     let body = escape_control_characters(&body);
     let grant = parse(&body, "an access token", &["errcode", "access_token"])?;
@@ -86,7 +87,7 @@ pub(crate) fn decode_token(body: &[u8]) -> Result<TokenGrant> {
 }
 
 /// Returns how many enrollments WeCom reports to have handled; 0 if it reports no number.
-pub(crate) fn decode_approval(body: &[u8]) -> Result<u64> {
+pub(crate) fn decode_approval(body: &Bytes) -> Result<u64> {
     let (body, _) = utf8(body)?;
     let body = escape_control_characters(&body);
     let what = "a confirmation of a status change";
@@ -96,18 +97,21 @@ pub(crate) fn decode_approval(body: &[u8]) -> Result<u64> {
 }
 
 /// Returns the errcode in a response as an error, or `None` if it is absent or 0, or the body cannot be parsed.
-pub(crate) fn decode_errcode(body: &[u8]) -> Option<Error> {
+pub(crate) fn decode_errcode(body: &Bytes) -> Option<Error> {
     let (body, _) = utf8(body).ok()?;
     errcode(&serde_json::from_str(&escape_control_characters(&body)).ok()?)
 }
 
-/// Removes a byte-order mark and checks that the body is UTF-8. Nothing after this checks it again. Invalid
-/// bytes are replaced by U+FFFD; the second value is true if there were any.
-pub(super) fn utf8(body: &[u8]) -> Result<(String, bool)> {
-    let body = body.strip_prefix("\u{feff}".as_bytes()).unwrap_or(body);
-    match simdutf8::compat::from_utf8(body) {
-        Ok(text) => Ok((text.to_owned(), false)),
+/// Removes a byte-order mark and checks that the body is UTF-8, without copying it. Nothing after this checks it
+/// again. Invalid bytes are replaced by U+FFFD; the second value is true if there were any.
+pub(super) fn utf8(body: &Bytes) -> Result<(FastStr, bool)> {
+    let mark = "\u{feff}".as_bytes();
+    let body = if body.starts_with(mark) { body.slice(mark.len()..) } else { body.clone() };
+    if let Ok(text) = FastStr::from_bytes(body.clone()) {
+        return Ok((text, false));
+    }
+    match simdutf8::compat::from_utf8(&body) {
         Err(e) if e.error_len().is_none() => Err(Error::truncated()),
-        Err(_) => Ok((String::from_utf8_lossy(body).into_owned(), true)),
+        _ => Ok((String::from_utf8_lossy(&body).into_owned().into(), true)),
     }
 }

@@ -193,11 +193,11 @@ impl Enroll {
     pub fn detach(&self) -> Self {
         let from = self.row();
         let mut to = Tables::default();
-        let body = &mut to.body;
+        let side = &mut to.side;
         let mut copy = |range| {
             let text = self.page.text(range);
-            body.push_str(text);
-            ByteRange::new(body.len() - text.len(), text.len())
+            side.push_str(text);
+            ByteRange::new(side.len() - text.len(), text.len())
         };
         let row = Row {
             enroll_id: copy(from.enroll_id),

@@ -18,15 +18,17 @@ pub(super) trait Key: Copy + PartialEq {
 
 /// The keys of the object that is being scanned.
 pub(super) struct Object<K> {
-    /// One bit per key.
+    /// What comes before the next key.
+    separator: u8,
+    /// One bit per key that was scanned.
     seen: u32,
-    /// The last known key, or `END` before the first key.
+    /// The last key, or `END` before the first key.
     last: K,
 }
 
 impl<K: Key> Object<K> {
     pub(super) fn new() -> Self {
-        Self { seen: 0, last: K::END }
+        Self { separator: b'{', seen: 0, last: K::END }
     }
 }
 
@@ -86,10 +88,9 @@ impl<'b> Input<'b> {
     #[inline]
     pub(super) fn key<K: Key>(&mut self, object: &mut Object<K>, order: &mut [K]) -> Option<K> {
         let predicted = order[object.last.index()];
-        let separator = if object.seen == 0 { b'{' } else { b',' };
         let rest = match self.rest {
-            [byte, rest @ ..] if *byte == separator => predicted.strip(rest),
-            [b'}', rest @ ..] if predicted == K::END && object.seen != 0 => Some(rest),
+            [byte, rest @ ..] if *byte == object.separator => predicted.strip(rest),
+            [b'}', rest @ ..] if predicted == K::END && object.separator == b',' => Some(rest),
             _ => None,
         };
         let key = match rest {
@@ -97,28 +98,22 @@ impl<'b> Input<'b> {
                 self.rest = rest;
                 predicted
             }
-            None => self.unpredicted_key(object, order, separator)?,
+            None => self.unpredicted_key(object, order)?,
         };
-        let bit = 1 << key.index();
-        let is_duplicate = object.seen & bit != 0 && key.index() < K::END.index();
+        let known_keys = (1 << K::END.index()) - 1;
+        let bit = 1 << key.index() & known_keys;
+        let is_duplicate = object.seen & bit != 0;
+        (object.separator, object.last) = (b',', key);
         object.seen |= bit;
-        if key.index() < K::END.index() {
-            object.last = key;
-        }
         (!is_duplicate).then_some(key)
     }
 
     #[cold]
-    fn unpredicted_key<K: Key>(
-        &mut self,
-        object: &mut Object<K>,
-        order: &mut [K],
-        separator: u8,
-    ) -> Option<K> {
-        let key = if object.seen != 0 && self.skip(b'}') {
+    fn unpredicted_key<K: Key>(&mut self, object: &mut Object<K>, order: &mut [K]) -> Option<K> {
+        let key = if object.separator == b',' && self.skip(b'}') {
             K::END
         } else {
-            self.expect(separator)?;
+            self.expect(object.separator)?;
             self.expect(b'"')?;
             let (start, len) = (self.body.len() - self.rest.len(), end_of_run(self.rest));
             self.rest = &self.rest[len..];

@@ -23,8 +23,8 @@ pub(super) fn scan(body: &str) -> Option<ListResponse> {
     let mut scanner = Scanner {
         input: Input::new(body),
         tables: Tables::default(),
-        row_order: [RowKey::EnrollId; RowKey::End as usize + 1],
-        answer_order: [AnswerKey::Content; AnswerKey::End as usize + 1],
+        row_order: [RowKey::EnrollId; RowKey::COUNT],
+        answer_order: [AnswerKey::Content; AnswerKey::COUNT],
         titles: [ByteRange::default(); TITLES],
     };
     let (has_more, next_cursor) = scanner.page()?;
@@ -40,6 +40,10 @@ macro_rules! keys {
     ($object:ident { $($variant:ident $name:literal)* }) => {
         #[derive(Clone, Copy, PartialEq)]
         enum $object { $($variant,)* End, Unknown }
+
+        impl $object {
+            const COUNT: usize = Self::Unknown as usize + 1;
+        }
 
         impl Key for $object {
             const END: Self = Self::End;
@@ -79,8 +83,8 @@ struct Scanner<'b> {
     input: Input<'b>,
     tables: Tables,
     /// `row_order[key]` is the key that followed `key` in the last row; `row_order[End]` is the first key.
-    row_order: [RowKey; RowKey::End as usize + 1],
-    answer_order: [AnswerKey; AnswerKey::End as usize + 1],
+    row_order: [RowKey; RowKey::COUNT],
+    answer_order: [AnswerKey; AnswerKey::COUNT],
     /// The titles of the questions by number.
     titles: [ByteRange; TITLES],
 }
@@ -88,8 +92,7 @@ struct Scanner<'b> {
 impl Scanner<'_> {
     fn page(&mut self) -> Option<(bool, ByteRange)> {
         let (mut known, mut has_more, mut next_cursor) = (false, false, ByteRange::default());
-        let (mut object, mut order) =
-            (Object::new(), [PageKey::Errcode; PageKey::End as usize + 1]);
+        let (mut object, mut order) = (Object::new(), [PageKey::Errcode; PageKey::COUNT]);
         loop {
             let key = self.input.key(&mut object, &mut order)?;
             known |= matches!(key, PageKey::Errcode | PageKey::HasMore | PageKey::Rows);

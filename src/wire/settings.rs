@@ -1,5 +1,6 @@
 //! [`EnrollSettings`]: the enrollment settings of a webinar (WeCom doc 98874) or meeting (98800).
 
+use bytes::Bytes;
 use serde_json::{from_str, value::RawValue};
 
 use crate::{
@@ -45,7 +46,7 @@ pub struct Question {
 }
 
 /// Decodes the response. Each field may have the types that a field of a page may have.
-pub(crate) fn decode_settings(body: &[u8]) -> Result<EnrollSettings> {
+pub(crate) fn decode_settings(body: &Bytes) -> Result<EnrollSettings> {
     let (body, _) = utf8(body)?;
     let body = escape_control_characters(&body);
     let fields = ["errcode", "approve_type", "question_list"];

@@ -3,6 +3,7 @@
 
 use std::{collections::BTreeMap, fmt, ops::Range, sync::Arc};
 
+use faststr::FastStr;
 use serde::{Deserialize, Serialize};
 
 use crate::error::MalformedRow;
@@ -21,7 +22,8 @@ pub(super) struct ListResponse {
 /// The tables of one page.
 #[derive(Default)]
 pub(super) struct Tables {
-    pub(super) body: String,
+    /// Shares the memory of the response. Empty if all texts are in `side`.
+    pub(super) body: FastStr,
     /// Strings that are not in the body as such, for example because they were escaped.
     pub(super) side: String,
     /// All rows of the page. A malformed row is an empty entry, so that indices match.
