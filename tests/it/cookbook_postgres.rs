@@ -8,12 +8,13 @@
 use std::error::Error;
 
 use futures::TryStreamExt;
+use serde_json::json;
 use tokio_postgres::NoTls;
 use wecom_enroll::{Checkpoint, Page, simulator::Simulator};
 
 use crate::{
     http::{builder, start},
-    support::{postgres::PostgresServer, query},
+    support::{Script, page, postgres::PostgresServer, query},
 };
 
 // The function starts here.
@@ -83,4 +84,13 @@ async fn cookbook_function_writes_only_changed_rows_to_postgres() {
     assert_eq!(written, [50, 50, 20, 0, 1, 0]);
     let saved = server.query("SELECT checkpoint FROM position").await.remove(0).remove(0).unwrap();
     assert!(serde_json::from_str::<Checkpoint>(&saved).unwrap().is_end());
+
+    // PostgreSQL cannot store U+0000.
+    let person = json!({"enroll_id": "1", "nick_name": "A\0B"});
+    let script = Script::new(move |_| page(vec![person.clone()], None).into());
+    let mut pages = script.client().pages(query());
+    let page = pages.try_next().await.unwrap().unwrap();
+    assert_eq!(commit(&mut database, &page, &pages.checkpoint()).await.unwrap(), 1);
+    let name = server.query("SELECT nick_name FROM enrolls WHERE enroll_id = '1'").await;
+    assert_eq!(name, [[Some("A\u{fffd}B".to_owned())]]);
 }
