@@ -113,8 +113,8 @@ impl Client {
     /// Sets the status of the enrollments with these ids in a webinar or meeting: approves or rejects them, or makes
     /// them pending again (WeCom docs 98877, 98807). The status filter and the page size of `query` have no effect.
     ///
-    /// Returns a stream of the batches that WeCom has confirmed. Nothing is sent before the first poll. Each id is
-    /// sent once, even if it is passed several times. Without ids, the stream ends without a call.
+    /// Returns a stream of the batches that WeCom has confirmed. Nothing is sent before the first poll. Duplicate
+    /// ids are removed. Without ids, the stream ends without a call.
     ///
     /// **Enrollees may be notified of the decision. List first, and do not set statuses while you traverse a
     /// list**: see [`StatusUpdates`].

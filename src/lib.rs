@@ -55,7 +55,7 @@
 //! - **Bounded**: one page is in memory, plus the pages that are read ahead. The size of responses, the
 //!   number of attempts and their time are limited. Redirects are not followed.
 //! - **Secrets stay secret**: no access token, secret or cursor appears in `Debug`, `Display`, errors or logs.
-//!   One exception: if the server repeats one of less than 8 bytes in its message, it is not removed.
+//!   One exception: a secret of less than 8 bytes is not removed from a message in which the server repeats it.
 //!
 //! # Features
 //!

@@ -1,4 +1,4 @@
-//! One attempt: wait for a permit, get a token, send, and decode the response.
+//! One attempt: wait for quota, get a token, take the permit, send, and decode the response.
 //!
 //! The token is read again after each wait for a permit, so that a token that expired during the wait is not sent.
 
@@ -35,7 +35,7 @@ pub(crate) struct Api {
     /// How long errcode 45009 or status 429 holds all calls, if the response has no `Retry-After`.
     pub(crate) retry_after: Duration,
     pub(crate) attempt_timeout: Duration,
-    /// The time limit of `tokens`. No limit for the API that issues tokens, whose attempts have their own.
+    /// The time limit of a custom token source. No limit for other sources: the attempts of `gettoken` have their own.
     pub(crate) token_timeout: Duration,
     pub(crate) max_body: usize,
     pub(crate) stats: StatsHandle,
@@ -73,7 +73,7 @@ impl Api {
             Err(error) if error.kind() == ErrorKind::Redis && error.is_transient() => {
                 return Ok(Err(Failure { error, token: None, sent_at: Instant::now() }));
             }
-            // A token source that took too long is a failed attempt, too. Its time counts as that of the attempt.
+            // A token source that took too long is a failed attempt, too. `max_elapsed` includes its time.
             Err(error) if error.is_token_timeout() => {
                 let now = Instant::now();
                 let sent_at = now.checked_sub(self.token_timeout).unwrap_or(now);

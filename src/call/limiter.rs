@@ -1,5 +1,5 @@
 //! [`Quota`] and the limiter, which keeps all calls within several sliding windows, and holds them after
-//! errcode 45009.
+//! errcode 45009 or HTTP status 429.
 //!
 //! governor does the arithmetic of each window. A rate limiter with a burst of N allows up to 2N calls in its
 //! first window. Here, N is divided into a burst of a tenth and a steady rate for the rest.
@@ -123,7 +123,7 @@ pub(crate) struct Blocked {
     pub(crate) reason: WaitReason,
     /// When the permit is expected.
     pub(crate) until: Instant,
-    /// When to ask again. Earlier than `until` if callers before this one may not use their permits.
+    /// When to ask again. Earlier than `until` if callers before this one might leave their permits unused.
     pub(crate) check_at: Instant,
 }
 
@@ -152,8 +152,8 @@ impl Ticket {
 }
 
 /// The future of [`Limiter::acquire`]. The local limiter needs no allocation for it.
-pub(crate) type Acquire<'a> = Either<Ready<Result<Permit>>, BoxFuture<'a, Result<Permit>>>;
-pub(crate) type Permit = Result<(), Blocked>;
+pub(crate) type Acquire<'a> = Either<Ready<Result<Decision>>, BoxFuture<'a, Result<Decision>>>;
+pub(crate) type Decision = Result<(), Blocked>;
 
 /// The limiter of one client and its clones.
 pub(crate) struct LocalLimiter(Arc<Mutex<State>>);
@@ -203,13 +203,13 @@ impl LocalLimiter {
     }
 
     /// Returns what blocks the caller, or takes a permit if `take` is set.
-    fn check(&self, position: &mut Option<Position>, take: bool) -> Permit {
+    fn check(&self, position: &mut Option<Position>, take: bool) -> Decision {
         let (permit, woken) = {
             let mut state = lock(&self.0);
             let now = Instant::now();
             let free_at = state.due(now, 0);
             let (mut removed, mut woken) = (false, None);
-            // A new caller removes nobody. Otherwise, it could overtake callers that are only late.
+            // A new caller does not remove others. Otherwise, it could overtake callers that are only late.
             if let Some(own) = position {
                 // The position is restored if others have removed it.
                 let waiter = Waiter { check_at: now, woken: Arc::clone(&own.woken) };
@@ -263,7 +263,7 @@ impl State {
             let first = calls.min(window.burst);
             // governor computes when the window has capacity for up to a burst. More calls follow evenly spaced.
             let others = window.interval.saturating_mul(calls.get() - first.get());
-            (now + window.full_for(first)).max(earliest) + others
+            (now + window.time_until_capacity(first)).max(earliest) + others
         };
         self.windows.iter().map(due).max().unwrap_or(earliest)
     }
@@ -336,7 +336,7 @@ fn wake(woken: Option<Arc<Notify>>) {
     }
 }
 
-/// The window of one quota. `state` is governor's own state, kept here so that `full_for` can restore it.
+/// The window of one quota. `state` is governor's own state, kept here so that `time_until_capacity` can restore it.
 struct Window {
     limiter: RateLimiter<NotKeyed, Cell, TokioClock, NoOpMiddleware<Duration>>,
     state: Cell,
@@ -360,7 +360,7 @@ impl Window {
     }
 
     /// Returns the time until the window has capacity for this many calls, at most a burst. Uses no capacity.
-    fn full_for(&self, calls: NonZeroU32) -> Duration {
+    fn time_until_capacity(&self, calls: NonZeroU32) -> Duration {
         let before = self.state.0.load(Ordering::Relaxed);
         let outcome = self.limiter.check_n(calls);
         self.state.0.store(before, Ordering::Relaxed);

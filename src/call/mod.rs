@@ -37,7 +37,7 @@ impl Api {
     /// to `on_failure`.
     ///
     /// If WeCom refuses the access token, it is refreshed once. Then the request is sent again, which uses quota, but
-    /// is not counted as an attempt: a refused token does not show whether the request would succeed.
+    /// does not count toward `max_attempts`: a refused token does not show whether the request would succeed.
     pub(crate) async fn call<T>(
         &self,
         request: &ApiRequest<'_>,

@@ -15,7 +15,7 @@ use crate::error::Error;
 ///
 /// - another request of at most 30 s, if the access token is refused;
 /// - waits for quota;
-/// - waits for a token: at most 30 s per attempt from a custom source, and as long as a call from `gettoken`;
+/// - waits for a token: at most 30 s per attempt from a custom source, or the time of a whole call of `gettoken`;
 /// - waits that the server asks for: 60 s after errcode 45009, up to `max_retry_after` per retry.
 ///
 /// To limit the total time, wrap the stream in [`tokio::time::timeout`].

@@ -35,8 +35,8 @@ pub struct Stats {
     pub token_refreshes: u64,
     /// Time spent waiting for quota.
     pub quota_wait: Duration,
-    /// Time spent waiting for an access token. This includes the attempts, quota and backoff of `gettoken`,
-    /// of which only the retries are counted anywhere else.
+    /// Time spent waiting for an access token. This includes the attempts, quota and backoff of `gettoken`. Of
+    /// these, only the retries are also counted in another field.
     pub token_wait: Duration,
     /// Time from sending a request to the end of its response.
     pub response_wait: Duration,

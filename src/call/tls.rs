@@ -13,7 +13,7 @@ use crate::error::{ConnectionFailure, Error, Result};
 /// Creates a configuration with the system's root certificates, or (not on macOS and Windows) those in
 /// `SSL_CERT_FILE` and `SSL_CERT_DIR`.
 ///
-/// Uses the application's default crypto provider, or ring if none is installed. Installs none.
+/// Uses the application's default crypto provider, or ring if none is installed. Does not install one.
 pub(crate) fn client_config() -> Result<ClientConfig> {
     let default = CryptoProvider::get_default().cloned();
     let provider = default.unwrap_or_else(|| Arc::new(ring::default_provider()));

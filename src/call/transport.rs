@@ -119,7 +119,7 @@ impl BaseUrl {
             let token = token.map(|token| ("access_token", token.expose()));
             parameters.iter().copied().chain(token)
         };
-        // Exact unless a parameter needs percent-encoding: the URI then takes the memory over.
+        // Exact unless a parameter needs percent-encoding. An exact buffer becomes the URI without a copy.
         let len: usize = parameters().map(|(name, value)| name.len() + value.len() + 2).sum();
         let mut target = String::with_capacity(self.path.len() + path.len() + len);
         target.push_str(&self.path);

@@ -64,7 +64,7 @@ errcodes! {
         "too many concurrent calls of this organization; lower the concurrency"
         "本企业同时进行的调用过多，请降低并发数"
     [45009] Throttled
-        "the API rate limit is exceeded; wait for the window that was exceeded (a minute or an hour), and set a lower quota"
+        "the API rate limit is exceeded; wait until the window of the exceeded limit (a minute or an hour) has passed, and set a lower quota"
         "接口调用次数已达上限，请等待一分钟或一小时（视超出的频率限制而定）后再试，并调低本程序的频率限制"
     [40014, 42001] Token
         "the access token was refused, even after a refresh; check that it belongs to this app and organization, or use corp id and secret (a fixed token expires after at most two hours)"

@@ -66,7 +66,7 @@ pub(super) fn hint(
             zh: "Redis 不可用，请确认它正在运行、可从本机访问且内存充足，然后重试",
         },
         (ErrorKind::Redis, ..) => &Hint {
-            en: "Redis refused the request; check its URL, user name, password, and that the user has the rights listed in the Redis guide of the documentation",
+            en: "Redis refused the request; check its URL, user name and password, and that the user has the rights listed in the Redis guide of the documentation",
             zh: "Redis 拒绝了请求，请检查其地址、用户名与密码，并确认该用户具有文档中 Redis 指南所列的权限",
         },
         _ if transient => return None,

@@ -18,10 +18,10 @@ pub enum ErrorKind {
     Api,
     /// No access token could be obtained.
     Token,
-    /// The server's pages cannot be followed: a cursor is missing or was already followed, or a page has the
-    /// rows of an earlier one.
+    /// The server's pages cannot be followed: a cursor is missing or was already followed, a page has the rows of
+    /// an earlier one, or too many consecutive pages have no ids.
     Cursor,
-    /// One row is malformed. This is the only kind after which a stream continues.
+    /// One row is malformed. A stream of rows continues after this kind, and after no other.
     Row,
     /// A checkpoint belongs to another query.
     Checkpoint,

@@ -60,7 +60,8 @@ struct Inner {
     status: Option<u16>,
     attempts: u32,
     retry_after: Option<Duration>,
-    /// The malformed row, or a checkpoint, whose type belongs to `stream`, which this module must not import.
+    /// The malformed row, a checkpoint or an unknown enrollment id. The types of the last two are in `stream`, which
+    /// this module must not import.
     attachment: Option<Arc<dyn Any + Send + Sync>>,
 }
 
@@ -184,7 +185,7 @@ impl Error {
         Self::new(ErrorKind::Redis, text).with(|e| e.transient = transient)
     }
 
-    /// `source` must not contain a secret.
+    /// Sets the cause, which must not contain a secret.
     #[cfg(feature = "redis")]
     pub(crate) fn with_source(self, source: impl StdError + Send + Sync + 'static) -> Self {
         self.with(|e| e.source = Some(Arc::new(source)))
@@ -246,8 +247,9 @@ impl Error {
     }
 
     /// Returns whether the same call may succeed later: connection failures, timeouts, truncated bodies, HTTP
-    /// status 408, 429 and 5xx, errcode -1, 45033 and 45009, and an unreachable Redis. An untrusted certificate is
-    /// permanent. So is a proxy's refusal to connect, except with one of these statuses.
+    /// status 408, 429 and 5xx, errcode -1, 45033 and 45009, and an unreachable Redis. An untrusted certificate
+    /// is permanent. So are TLS versions or ciphers that do not match, and a proxy's refusal to connect, except
+    /// with one of these statuses.
     ///
     /// Unless the token source failed or the server asked for too long a wait, the call was already retried
     /// as the retry policy allows.
@@ -277,7 +279,7 @@ impl Error {
     }
 
     /// Returns whether no connection could be established: the host name could not be resolved, the host
-    /// could not be reached, the proxy refused, or the TLS handshake failed.
+    /// could not be reached, the proxy refused, the TLS handshake failed, or too many files are open.
     pub fn is_connect(&self) -> bool {
         !matches!(self.0.connection, None | Some(ConnectionFailure::Timeout))
     }
@@ -353,7 +355,7 @@ impl Error {
     }
 
     /// Returns what a person can do about this error: one sentence in English, without a full stop. Returns
-    /// `None` for an error without an errcode whose cause is unknown.
+    /// `None` if the message already says what to do, or the cause is unknown.
     pub fn hint(&self) -> Option<&'static str> {
         self.hints().map(|hint| hint.en)
     }

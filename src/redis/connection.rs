@@ -75,7 +75,7 @@ type Connection = Shared<BoxFuture<'static, Result<MultiplexedConnection>>>;
 
 impl Redis {
     /// Creates a handle from a URL: `redis://[user:password@]host[:port][/db]`, or `rediss://` for TLS with
-    /// the system's root certificates. Sends nothing.
+    /// the system's root certificates. `valkey://` and `valkeys://` mean the same. Sends nothing.
     ///
     /// Without TLS, the password and the access token are sent unencrypted. Use it only in a private network.
     ///

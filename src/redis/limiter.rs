@@ -18,7 +18,7 @@ use tokio::{
 use crate::{
     call::{
         Quota, WaitReason,
-        limiter::{Acquire, Blocked, Limiter, Permit, Ticket},
+        limiter::{Acquire, Blocked, Decision, Limiter, Ticket},
     },
     error::{Error, Result},
     redis::connection::Redis,
@@ -117,7 +117,7 @@ impl Limiter for SharedLimiter {
 }
 
 impl State {
-    async fn acquire(&self, ticket: &mut Ticket) -> Result<Permit> {
+    async fn acquire(&self, ticket: &mut Ticket) -> Result<Decision> {
         let asked_at = Instant::now();
         let asker = match ticket.due {
             None => "new",

@@ -198,7 +198,7 @@ impl PagePosition {
     }
 }
 
-/// The seeds of the hashes. A cursor and a page have different ones, even if their texts are equal.
+/// The seeds of the hashes. They differ, so that a cursor and a page with the same text have different hashes.
 const ROWS: u64 = 0;
 const CURSOR: u64 = 1;
 

@@ -2,7 +2,7 @@
 //!
 //! Only `has_more` decides where the list ends. If a page announces more rows, but its next cursor is missing
 //! or was already followed, its rows are yielded, and then an error. A page with the rows of an earlier page
-//! is not yielded; it is an error. A list therefore never ends silently or repeats endlessly.
+//! is not yielded; it is an error. So are too many consecutive pages without ids. A list therefore never ends silently or repeats endlessly.
 
 use std::{
     collections::HashSet,
@@ -147,13 +147,13 @@ const MAX_PEOPLE: u64 = 50_000;
 #[derive(Default)]
 struct Seen {
     hashes: HashSet<Hash>,
-    /// The number of consecutive pages whose rows identify nobody, such as empty pages.
-    anonymous_pages: u64,
+    /// The number of consecutive pages without an id, such as empty pages.
+    pages_without_ids: u64,
 }
 
 impl Seen {
-    /// Refuses `page` if an earlier page had the same rows, or if too many consecutive pages identify nobody.
-    /// Returns the hash of the rows, or `None` if they identify nobody.
+    /// Refuses `page` if an earlier page had the same rows, or if too many consecutive pages have no ids.
+    /// Returns the hash of the rows, or `None` if they have no ids.
     fn check_rows(
         &mut self,
         limit: u64,
@@ -161,15 +161,15 @@ impl Seen {
         page: &Page,
     ) -> Result<Option<Hash>, Stopped> {
         self.hashes.extend(requested.refused);
-        if !page.identifies_anyone() {
-            self.anonymous_pages += 1;
-            if self.anonymous_pages * limit > MAX_PEOPLE {
+        if !page.has_ids() {
+            self.pages_without_ids += 1;
+            if self.pages_without_ids * limit > MAX_PEOPLE {
                 let text = "the server sent too many consecutive pages without an enrollee id";
                 return Err(Error::cursor(text).into());
             }
             return Ok(None);
         }
-        self.anonymous_pages = 0;
+        self.pages_without_ids = 0;
         let rows = rows_hash(page, page.len());
         if self.hashes.insert(rows) {
             return Ok(Some(rows));
@@ -199,7 +199,7 @@ impl Seen {
             return Err(Error::cursor("the server sent a cursor that was already followed"));
         }
         let number = requested.page.saturating_add(1);
-        // Only the last rows are recorded, so that a checkpoint remains small.
+        // Only the hash of this page's rows is recorded, so that a checkpoint remains small.
         let refused = rows.or(requested.refused);
         Ok(Position::Page(PagePosition::start_of(number, Some(cursor), refused)))
     }

@@ -57,16 +57,16 @@ const TOO_BIG: i64 = 40_058;
 /// # Do not set statuses while you traverse the list
 ///
 /// A cursor of WeCom is probably an offset. In a list with a [status filter](Query::status), an enrollment leaves
-/// the list when its status changes, and as many rows after the cursor are skipped. Traverse the whole list first,
+/// the list when its status changes, and one row after the cursor is skipped. Traverse the whole list first,
 /// then set statuses, then list again if you must know the result.
 ///
 /// # What a response proves
 ///
-/// Only how many enrollments were handled ([`StatusUpdate::handled`]). Only the list shows which were set.
+/// A response proves how many enrollments were handled ([`StatusUpdate::handled`]). Only the list shows which ones.
 ///
-/// If the outcome of an attempt is unknown (a timeout, a lost, truncated or unreadable response, errcode -1, or HTTP
-/// status 408 or 5xx without a known errcode), it is repeated as the retry policy allows, because setting a status
-/// twice has the same effect as setting it once. However, a repetition can undo a decision that an organizer made in
+/// If the outcome of an attempt is unknown (a timeout, a lost or truncated response, errcode -1, or HTTP status 408 or
+/// 5xx without a known errcode), it is repeated as the retry policy allows, because setting a status twice has the same
+/// effect as setting it once. A response that is not what the API documents ends the stream. However, a repetition can undo a decision that an organizer made in
 /// the meantime, and the enrollee may be notified twice. [`StatusUpdate::repeated`] is then true. With
 /// [`RetryPolicy::never`](crate::RetryPolicy::never), the stream ends instead.
 ///
@@ -277,7 +277,7 @@ fn check_arguments(query: &Query, status: EnrollStatus, ids: &VecDeque<String>) 
     let is_invalid =
         |id: &String| id.is_empty() || id.contains(|c: char| c.is_whitespace() || c.is_control());
     match ids.iter().position(is_invalid) {
-        // The id itself could break the line.
+        // The message contains the position, because the id could contain a line end.
         Some(position) => Err(Error::invalid_argument(format!(
             "enrollment id {} is empty, or contains white space or a control character",
             position + 1

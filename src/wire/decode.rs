@@ -43,7 +43,7 @@ pub(crate) fn encode(query: &Query, cursor: Option<&Cursor>) -> Result<Bytes> {
     Ok(json.into())
 }
 
-/// The numbers of the `action` are those of the status.
+/// Encodes the body of a request that sets statuses. The numbers of `action` are those of the status.
 pub(crate) fn encode_approval(query: &Query, status: EnrollStatus, ids: &[&str]) -> Bytes {
     let action = u32::from(status);
     let body = json!({"meetingid": query.meeting_id(), "enroll_id_list": ids, "action": action});

@@ -80,9 +80,9 @@ impl Page {
         }
     }
 
-    /// Returns whether any row has an id, or is a malformed object. Only then does an equal page show that the server
-    /// repeated it.
-    pub(crate) fn identifies_anyone(&self) -> bool {
+    /// Returns whether any row has an id, or is a malformed object. Without ids, an equal page does not
+    /// prove that the server repeated it.
+    pub(crate) fn has_ids(&self) -> bool {
         self.tables.rows.iter().enumerate().any(|(index, row)| {
             match self.tables.malformed.get(&index) {
                 Some(malformed) => malformed.raw.starts_with('{'),

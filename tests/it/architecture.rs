@@ -58,6 +58,17 @@ fn peer_benches_have_no_import_cycle() {
 }
 
 #[test]
+fn reqwest_is_used_in_two_files_only() {
+    let uses = |(path, source): (Vec<String>, String)| {
+        let file = syn::parse_file(&source).unwrap();
+        let code = file.items.iter().map(|item| item.to_token_stream().to_string());
+        code.into_iter().any(|item| item.contains("reqwest ::")).then(|| path.join("::"))
+    };
+    let users: Vec<_> = library().into_iter().filter_map(uses).collect();
+    assert_eq!(users, ["builder", "call::http"]);
+}
+
+#[test]
 fn import_check_sees_the_crate_root_and_single_files() {
     let root = "mod a; mod b; pub use b::B;";
     let check = |a: &str, b: &str| {

@@ -342,10 +342,10 @@ async fn repeated_page_corrected_by_the_server_can_be_resumed() {
     assert_eq!(seen, List::of(250).ids());
 }
 
-/// A filter can make pages empty, but a webinar has at most 50,000 people (WeCom document 98842). Rows that
-/// identify nobody can be the same on two pages.
+/// A filter can make pages empty, but a webinar has at most 50,000 people (WeCom document 98842). Rows
+/// without ids can be the same on two pages.
 #[tokio::test(start_paused = true)]
-async fn pages_without_anyone_are_an_error_if_too_many() {
+async fn pages_without_ids_are_an_error_if_too_many() {
     let cases = [
         (50, 1000, vec![]),
         (49, 1020, vec![]),

@@ -156,7 +156,7 @@ async fn current_wait_of_a_client_is_the_most_severe() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn waits_of_many_streams_are_added_up_and_the_longest_is_current() {
+async fn waits_of_many_streams_add_up_and_the_longest_is_current() {
     let client = List::of(1).script().builder();
     let client = client.quotas([Quota::new(1, 10 * SECOND).unwrap()]).build().unwrap();
     assert_eq!(client.enrolls(query()).count().await, 1);

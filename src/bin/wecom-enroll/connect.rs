@@ -60,19 +60,19 @@ pub(crate) struct Connection {
     /// [default: 10000/1m and 150000/1h]
     #[arg(long = "quota", value_name = "N/WINDOW", value_parser = quota)]
     quotas: Vec<Quota>,
-    /// How long all calls wait after errcode 45009, or HTTP status 429 without a Retry-After header
+    /// How long all calls wait after errcode 45009 or HTTP status 429, if the response has no Retry-After header
     #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "60s", alias = "pushback")]
     retry_after: Duration,
     /// Attempts per call, including the first [default: 4, or 1 for doctor]
     #[arg(long, value_name = "N")]
     pub(crate) max_attempts: Option<u32>,
-    /// Maximum of the first backoff; doubles with each attempt, full jitter, capped at 30 s
+    /// Maximum of the first backoff. It doubles with each attempt, up to 30 s; the backoff is a random time below it
     #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "500ms")]
     retry_base: Duration,
     /// Timeout of one attempt, including the body
     #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "30s")]
     timeout: Duration,
-    /// API host: https, or http to a loopback address [default: WeCom's]
+    /// Base URL of the API: https, or http to a loopback address [default: WeCom's]
     #[arg(long, value_name = "URL")]
     base_url: Option<String>,
     /// No account needed: an embedded simulator serves N enrollees in every meeting

@@ -35,7 +35,8 @@ pub(crate) struct Args {
 
 const NOTES: &str = "\
     Each check prints one line to standard output: ok, FAILED with what to do, or skipped. doctor makes one call, \
-    and with a MEETINGID another one, with one attempt each unless --max-attempts is set. Credentials and rows are \
+    and another one if a MEETINGID is given and its list can be read, with one attempt each unless --max-attempts is \
+    set. Credentials and rows are \
     not printed.\n\n\
     Without a MEETINGID, doctor queries a nonexistent meeting; if WeCom rejects only the meeting id, everything else \
     works.";

@@ -15,7 +15,7 @@ use tracing::warn;
 
 /// The number of symbolic links that are followed, as on Linux.
 const MAX_LINKS: usize = 40;
-/// A longer name is not extended for its temporary file. Some file systems allow no more than 143 bytes.
+/// For a longer name, the temporary file is named after its hash. Some file systems allow no more than 143 bytes.
 const MAX_EXTENDED: usize = 100;
 
 /// Returns the path that `path` leads to through symbolic links, even if nothing exists there.
@@ -68,7 +68,7 @@ pub(crate) fn temporary_name(path: &Path) -> Option<OsString> {
     Some(temporary)
 }
 
-/// Locks the file at `path`, unless its file system has no locks. Returns whether no other process has
+/// Locks the file at `path`, unless its file system has no locks. Returns false if another process has
 /// locked it.
 pub(crate) fn lock(file: &File, path: &Path) -> io::Result<bool> {
     match FileExt::try_lock(file) {

@@ -19,7 +19,7 @@ pub(crate) const TICK: Duration = Duration::from_millis(500);
 
 /// Printed if the error of one meeting also ends the others.
 pub(crate) const NO_TOKEN: &str =
-    "error: the other meetings were not listed, because there is no access token";
+    "error: no meeting is listed any further, because there is no access token";
 
 /// One item of a meeting's page stream.
 pub(crate) struct Step {
@@ -62,7 +62,10 @@ impl Outcome {
         self.no_token = error.kind() == ErrorKind::Token && !error.is_transient();
         let attempts = match error.attempts() {
             0 => String::new(),
-            attempts => format!(" and {}", counted(attempts.into(), "attempt", "attempts")),
+            attempts => format!(
+                "; the last call failed after {}",
+                counted(attempts.into(), "attempt", "attempts")
+            ),
         };
         let rows = counted(rows, "row", "rows");
         let line = error_line(error, self.lang.hint(error));

@@ -49,7 +49,7 @@ struct Cli {
                 level instead"
     )]
     verbose: u8,
-    /// Language of hints and of the public IP that doctor reports; all other text is English
+    /// Language of hints, and of doctor's message about the public IP; all other text is English
     /// [default: from the locale]
     #[arg(long, global = true, value_enum)]
     lang: Option<Lang>,

@@ -161,7 +161,9 @@ async fn hint_language_follows_option_then_locale() {
         .await;
         let printed = stderr(&done);
         assert!(
-            printed.starts_with("error: meeting M stopped after 0 rows and 1 attempt: "),
+            printed.starts_with(
+                "error: meeting M stopped after 0 rows; the last call failed after 1 attempt: "
+            ),
             "{printed}"
         );
         printed.split_once("; hint: ").unwrap().1.trim().to_owned()

@@ -94,8 +94,10 @@ const NOTES: &str = "\
     The command lists the meeting and prints a plan. With -v, the plan contains names. Nothing is sent without \
     --yes. An id that is not in the list is an error before anything is sent.\n\n\
     Enrollments are sent in batches, one after the other. A batch that WeCom refuses as too big is halved, and an id \
-    that it does not know any more is named, while all others are sent. Pending enrollments are read again before \
-    their batch is sent, because somebody else may have decided meanwhile. If a batch fails in all its attempts, \
-    nothing more is sent. At the end, the meeting is listed again, and every enrollment that does not have the \
-    requested status is named on standard error. If there is one, the exit code is 1.\n\n\
+    that it does not know any more is named, while all others are sent. If a batch fails in all its attempts, \
+    nothing more is sent.\n\n\
+    By default, approve and reject read the enrollments of a batch again before they send it, and skip those \
+    that are no longer pending, because somebody else may have decided meanwhile.\n\n\
+    At the end, the meeting is listed again, and every selected enrollment that does not have the requested status \
+    is named on standard error, except those that were skipped. If there is one, the exit code is 1.\n\n\
     WeCom may notify enrollees of a decision.";

@@ -116,7 +116,8 @@ impl Journal {
                     Err(_) => {
                         let (number, name) = (lines.number, self.path.display());
                         return Err(Stop::Failed(format!(
-                            "line {number} of the journal {name} is damaged; nothing was sent"
+                            "line {number} of the journal {name} is damaged; nothing was sent; restore the \
+                             journal, or use another one"
                         )));
                     }
                 }

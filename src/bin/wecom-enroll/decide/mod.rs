@@ -169,7 +169,8 @@ impl Decide<'_> {
             more => format!(" and {more} more"),
         };
         Err(Stop::Failed(format!(
-            "nothing was sent, because the list of {} does not contain {}: {}{more}",
+            "nothing was sent, because the list of {} does not contain {}: {}{more}; remove them, or check the \
+             meeting id and --kind",
             self.meeting,
             counted(missing.len() as u64, "enrollment", "enrollments"),
             named.join(", ")

@@ -65,7 +65,7 @@ impl Roster {
                     }
                 }
                 Some(Err(error)) if error.is_transient() => return Err(error),
-                // The cursor has expired.
+                // For example, the cursor has expired. Listing again reports any other permanent error.
                 Some(Err(_)) | None => break,
             }
         }

@@ -73,9 +73,9 @@ const NOTES: &str = "\
     JSON Lines: one object per row, with the API's field names and meetingid.\n\n\
     CSV and XLSX: one column per scalar field, then one per question, then other_answers with the answers to all \
     other questions as JSON. The questions are those of the meetings' settings, if the app may read them, and of the \
-    first page that has rows. If a question has no title, or the name of another column, its column is named like \
-    question or status (2). A cell of XLSX holds at most 32,767 UTF-16 units and no control characters; a warning \
-    reports how many texts were changed.\n\n\
+    first page that has rows. The column of a question without a title is named question. A title that is already \
+    the name of a column gets a number, such as status (2). A cell of XLSX holds at most 32,767 UTF-16 \
+    units and no control characters; a warning reports how many texts were changed.\n\n\
     --excel: a text that starts like a formula (= + - @) gets an apostrophe before it. A text that would be read as \
     a number, amount, date or time, such as a phone number or id, gets a tab, which spreadsheet programs do not \
     show.\n\n\

@@ -51,10 +51,10 @@ const NOTES: &str = "\
     \x20                  {NUMBER: {name, count}} with the API's numbers\n\
     \x20 per_day          {days: [{day, count}], unknown, other}, in UTC+8\n\
     \x20 questions        choice questions, [{num, title, type, answered, answers: [{text, count}], other}]\n\
-    \x20 other_questions  answers to choice questions that are not in questions\n\
-    \x20 company_answers  answers with a company\n\
+    \x20 other_questions  number of answers to choice questions beyond the limit\n\
+    \x20 company_answers  number of answers to questions that ask for a company\n\
     \x20 companies        the 10 most frequent companies, [{name, count}]\n\
-    \x20 other_companies  answers with a company beyond the limit\n\n\
+    \x20 other_companies  number of these answers whose company is not listed\n\n\
     Limits, to bound the memory: 400 days, 64 choice questions, 64 choices per question, 50,000 companies. Anything \
     beyond is counted as other. Text is shortened to 120 characters.";
 

@@ -1,4 +1,4 @@
-//! [`Lang`]: the language of hints and of the public IP that `doctor` reports. All other text is English.
+//! [`Lang`]: the language of hints, and of `doctor`'s message about the public IP. All other text is English.
 
 use std::env;
 
