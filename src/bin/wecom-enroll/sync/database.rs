@@ -66,16 +66,23 @@ impl Database {
         matches!(self, Self::Sqlite(_))
     }
 
-    /// Returns whether every commit is written to disk.
+    /// Returns whether every commit is written to the disk. Otherwise [`Self::sync`] does it.
     pub(crate) fn is_durable(&self) -> bool {
         matches!(self, Self::Postgres(_))
     }
 
-    /// Starts a transaction. If `durable` is not set, SQLite does not write it to disk before the next
-    /// durable one.
-    pub(crate) async fn begin(&mut self, durable: bool) -> Result<(), Failure> {
+    /// Writes everything that was committed to the disk.
+    pub(crate) fn sync(&self) -> Result<(), Failure> {
         match self {
-            Self::Sqlite(database) => database.begin(durable),
+            Self::Sqlite(database) => database.sync(),
+            Self::Postgres(_) => Ok(()),
+        }
+    }
+
+    /// Starts a transaction.
+    pub(crate) async fn begin(&mut self) -> Result<(), Failure> {
+        match self {
+            Self::Sqlite(database) => database.script("BEGIN IMMEDIATE"),
             Self::Postgres(database) => database.script("BEGIN").await,
         }
     }

@@ -45,8 +45,8 @@ const STATEMENTS: usize = 32;
 pub(crate) struct Sqlite {
     connection: Connection,
     name: String,
-    /// Whether the next transaction is written to disk before it ends.
-    durable: bool,
+    /// The write-ahead log.
+    log: PathBuf,
     /// Unlocked when it is closed.
     _lock: File,
 }
@@ -70,7 +70,8 @@ impl Sqlite {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(&path, flags);
         let connection = connection.map_err(|e| failure(&name, &e))?;
-        let mut database = Self { connection, name, durable: true, _lock: lock };
+        let log = with_suffix(&path, "-wal");
+        let mut database = Self { connection, name, log, _lock: lock };
         database.prepare_file().map_err(|e| failure(&database.name, &e))?;
         database.migrate()?;
         Ok(database)
@@ -102,22 +103,32 @@ impl Sqlite {
             self.script("COMMIT")?;
         }
         // Readers and the writer then do not block each other. The pragma returns the mode as a row.
-        let mode = self.connection.pragma_update_and_check(None, "journal_mode", "wal", |_| Ok(()));
-        mode.map_err(|e| failure(&self.name, &e))
+        let mode = self
+            .connection
+            .pragma_update_and_check(None, "journal_mode", "wal", |row| row.get::<_, String>(0));
+        // `sync` then writes commits to the disk. Where the file system does not support the mode, SQLite does it.
+        let set = mode.and_then(|mode| match &*mode {
+            "wal" => self.connection.pragma_update(None, "synchronous", "NORMAL"),
+            _ => Ok(()),
+        });
+        set.map_err(|e| failure(&self.name, &e))
     }
 
     pub(crate) fn script(&mut self, sql: &'static str) -> Result<(), Failure> {
         self.connection.execute_batch(sql).map_err(|e| failure(&self.name, &e))
     }
 
-    pub(crate) fn begin(&mut self, durable: bool) -> Result<(), Failure> {
-        if durable != self.durable {
-            let mode = if durable { "FULL" } else { "NORMAL" };
-            let set = self.connection.pragma_update(None, "synchronous", mode);
-            set.map_err(|e| failure(&self.name, &e))?;
-            self.durable = durable;
+    /// Writes the log to the disk: with `NORMAL`, SQLite does that only before it moves commits from the log to the
+    /// database. A transaction with `FULL` would not do it if it changes no page, for example because it sets a value
+    /// that is already set.
+    pub(crate) fn sync(&self) -> Result<(), Failure> {
+        match OpenOptions::new().write(true).open(&self.log).and_then(|log| log.sync_data()) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Failure::permanent(format!(
+                "the database {} cannot be written to the disk: {e}",
+                self.name
+            ))),
+            _ => Ok(()),
         }
-        self.script("BEGIN IMMEDIATE")
     }
 
     /// Reads everything in one transaction, so that the file is locked only once.
@@ -205,14 +216,19 @@ fn create(path: &Path) -> io::Result<File> {
     options.open(path)
 }
 
+/// Returns the path of a file next to the database. Symbolic links are followed, as SQLite does.
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let mut path = path.into_os_string();
+    path.push(suffix);
+    path.into()
+}
+
 /// Locks a file next to the database. The database itself cannot be locked like that: closing any handle of
 /// it would remove the locks of SQLite.
 async fn lock(path: &Path, name: &str) -> Result<File, Failure> {
     // Two names of one database must lead to one lock.
-    let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    let mut lock = path.into_os_string();
-    lock.push(".lock");
-    let lock = PathBuf::from(lock);
+    let lock = with_suffix(path, ".lock");
     let cannot = |e: io::Error| {
         Failure::permanent(format!("cannot lock the database {name} with {}: {e}", lock.display()))
     };
@@ -242,4 +258,25 @@ fn failure(name: &str, error: &rusqlite::Error) -> Failure {
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked)
     );
     Failure { message: format!("the database {name} failed: {error}"), transient }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn synced_log_is_the_one_that_sqlite_writes() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("enrolls.db");
+        drop(Sqlite::open(&path).await.unwrap());
+        let link = directory.path().join("link.db");
+        #[cfg(unix)]
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        for path in [path, link].iter().filter(|path| path.exists()) {
+            let mut database = Sqlite::open(path).await.unwrap();
+            database.script("CREATE TABLE t (x); DROP TABLE t").unwrap();
+            assert!(fs::metadata(&database.log).unwrap().len() > 0);
+            database.sync().unwrap();
+        }
+    }
 }

@@ -158,7 +158,7 @@ impl Store {
             json_text(&ids)?.into(),
             i64::try_from(page.malformed_rows).unwrap_or(i64::MAX).into(),
         ]);
-        self.database.begin(false).await?;
+        self.database.begin().await?;
         self.mark_printed().await?;
         if !changes.is_empty() {
             self.database.run_each(schema::INSERT_ROW, &inserts).await?;
@@ -172,32 +172,21 @@ impl Store {
             || self.lines.json.len() > MAX_BYTES
             || self.written.elapsed() > MAX_DELAY
         {
-            self.flush().await?;
+            self.flush()?;
         }
         Ok(counts)
     }
 
     /// Prints the changes that were committed since the last call.
-    async fn flush(&mut self) -> Result<(), Stop> {
+    fn flush(&mut self) -> Result<(), Stop> {
         let lines = mem::take(&mut self.lines);
         self.written = Instant::now();
         if lines.json.is_empty() {
             return Ok(());
         }
-        self.write_to_disk().await?;
+        self.database.sync()?;
         self.printed = lines.print()?.max(self.printed);
         Ok(())
-    }
-
-    /// Writes everything that was committed to the disk.
-    async fn write_to_disk(&mut self) -> Result<(), Failure> {
-        if self.database.is_durable() {
-            return Ok(());
-        }
-        self.database.begin(true).await?;
-        // SQLite does not write a transaction to the disk if it changes nothing.
-        self.run_mark_printed().await?;
-        self.database.commit().await
     }
 
     /// Stores changes. Returns them as they are printed.
@@ -224,8 +213,8 @@ impl Store {
         list: List<'_>,
         allow_empty: bool,
     ) -> Result<Ended, Stop> {
-        self.flush().await?;
-        self.database.begin(true).await?;
+        self.flush()?;
+        self.database.begin().await?;
         let ended = self.ended(list, allow_empty).await?;
         self.database.run(schema::DELETE_POSITIONS, list.key()).await?;
         self.database.commit().await?;
@@ -273,7 +262,7 @@ impl Store {
         let mut rows = self.not_printed().await?;
         if !rows.is_empty() {
             // The process that committed them may have been killed before it did this.
-            self.write_to_disk().await?;
+            self.database.sync()?;
         }
         while !rows.is_empty() {
             let mut lines = Lines::default();
@@ -294,18 +283,16 @@ impl Store {
 
     /// Ends the use of the database. Prints the remaining changes.
     pub(crate) async fn close(mut self) -> Result<(), Stop> {
-        self.flush().await?;
+        self.flush()?;
         Ok(self.mark_printed().await?)
     }
 
     /// Records which changes were printed. A change is printed again if the process is killed before this.
     async fn mark_printed(&mut self) -> Result<(), Failure> {
-        if self.marked < self.printed { self.run_mark_printed().await } else { Ok(()) }
-    }
-
-    async fn run_mark_printed(&mut self) -> Result<(), Failure> {
-        self.database.run(schema::MARK_PRINTED, vec![self.printed.into()]).await?;
-        self.marked = self.marked.max(self.printed);
+        if self.marked < self.printed {
+            self.database.run(schema::MARK_PRINTED, vec![self.printed.into()]).await?;
+            self.marked = self.printed;
+        }
         Ok(())
     }
 
