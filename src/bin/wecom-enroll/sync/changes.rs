@@ -1,6 +1,10 @@
 //! [`Change`]: what has changed in a list. [`Lines`]: changes as they are printed.
 
-use std::io::{self, IsTerminal, Write};
+use std::{
+    borrow::Cow,
+    io::{self, IsTerminal, Write},
+    ops::Range,
+};
 
 use serde::Serialize;
 use wecom_enroll::Enroll;
@@ -11,29 +15,44 @@ use crate::{
     ui::{stdout::Blocking, text::escaped},
 };
 
+/// More than the JSON of most rows.
+const ROW_BYTES: usize = 2048;
+
 /// A change that is not stored yet.
 pub(crate) struct Change<'a> {
     /// `added`, `changed` or `removed`.
     pub(crate) what: &'static str,
     pub(crate) list: List<'a>,
-    pub(crate) enroll_id: &'a str,
+    pub(crate) row: &'a Enroll,
     /// The row as `export` writes it.
-    pub(crate) row: String,
+    pub(crate) json: Vec<u8>,
+    /// Where its list of answers is.
+    answers: Range<usize>,
 }
 
 impl<'a> Change<'a> {
-    /// `json` is the row without the meeting.
     pub(crate) fn new(
         what: &'static str,
         list: List<'a>,
         row: &'a Enroll,
-        mut json: String,
     ) -> Result<Self, Failure> {
+        let mut json = Vec::with_capacity(ROW_BYTES);
+        write_json(&mut json, row)?;
+        // The list of answers is the last field. In a string, the quotes of the key would be escaped.
+        let answers = (0..json.len())
+            .filter(|at| json[*at] == b'[')
+            .find(|at| json[..*at].ends_with(br#","answer_list":"#));
+        let answers = answers.ok_or_else(|| Failure::permanent("a row has no list of answers"))?;
         json.pop();
-        json.push_str(",\"meetingid\":");
-        json.push_str(&json_text(&list.meeting)?);
-        json.push('}');
-        Ok(Self { what, list, enroll_id: row.enroll_id(), row: json })
+        let answers = answers..json.len();
+        json.extend_from_slice(b",\"meetingid\":");
+        write_json(&mut json, &list.meeting)?;
+        json.push(b'}');
+        Ok(Self { what, list, row, json, answers })
+    }
+
+    pub(crate) fn answers(&self) -> &[u8] {
+        &self.json[self.answers.clone()]
     }
 }
 
@@ -52,7 +71,7 @@ impl Lines {
         seq: i64,
         time: &str,
         [change, meetingid, enroll_id]: [&str; 3],
-        row: &str,
+        row: &[u8],
     ) -> Result<(), Failure> {
         #[derive(Serialize)]
         struct Line<'a> {
@@ -62,38 +81,35 @@ impl Lines {
             meetingid: &'a str,
             enroll_id: &'a str,
         }
-        let mut line = json_text(&Line { seq, time, change, meetingid, enroll_id })?;
-        line.pop();
-        self.json.extend_from_slice(line.as_bytes());
+        write_json(&mut self.json, &Line { seq, time, change, meetingid, enroll_id })?;
+        self.json.pop();
         self.json.extend_from_slice(b",\"row\":");
-        self.json.extend_from_slice(row.as_bytes());
+        self.json.extend_from_slice(row);
         self.json.extend_from_slice(b"}\n");
         self.last = seq;
         Ok(())
     }
 
-    pub(crate) fn append(&mut self, mut more: Self) {
-        self.json.append(&mut more.json);
-        self.last = more.last;
-    }
-
-    /// Writes the lines to standard output. Returns the last `seq`.
-    pub(crate) fn print(self) -> Result<i64, Stop> {
-        let mut json = self.json;
+    /// Writes the lines to standard output, and removes them. Returns the last `seq`.
+    pub(crate) fn print(&mut self) -> Result<i64, Stop> {
         let mut out = Blocking(io::stdout());
-        if out.0.is_terminal() {
-            json = escaped(&String::from_utf8_lossy(&json)).into();
-        }
-        out.write_all(&json).and_then(|()| out.flush()).map_err(|e| match e.kind() {
+        let lines = if out.0.is_terminal() {
+            escaped(&String::from_utf8_lossy(&self.json)).into_bytes().into()
+        } else {
+            Cow::Borrowed(&*self.json)
+        };
+        out.write_all(&lines).and_then(|()| out.flush()).map_err(|e| match e.kind() {
             io::ErrorKind::BrokenPipe => Stop::ClosedPipe,
             _ => Stop::Failed(format!("cannot write to standard output: {e}")),
         })?;
+        self.json.clear();
         Ok(self.last)
     }
 }
 
-pub(crate) fn json_text(value: &impl Serialize) -> Result<String, Failure> {
+/// Appends a value as JSON.
+pub(crate) fn write_json(json: &mut Vec<u8>, value: &impl Serialize) -> Result<(), Failure> {
     // The text of the error could contain data.
-    serde_json::to_string(value)
+    serde_json::to_writer(json, value)
         .map_err(|_| Failure::permanent("a value cannot be written as JSON"))
 }

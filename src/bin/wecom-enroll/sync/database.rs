@@ -106,19 +106,6 @@ impl Database {
         Ok(rows.into_iter().flatten().collect())
     }
 
-    /// Runs a query once for each set of values. Returns the rows for each. Must not be called in a transaction,
-    /// because SQLite starts one.
-    pub(crate) async fn read_each(
-        &mut self,
-        sql: &'static str,
-        sets: &[Vec<Value<'_>>],
-    ) -> Result<Vec<Vec<Row>>, Failure> {
-        match self {
-            Self::Sqlite(database) => database.read_each(sql, sets),
-            Self::Postgres(database) => database.run_each(sql, sets).await,
-        }
-    }
-
     /// Runs a statement once for each set of values. Returns the rows for each.
     pub(crate) async fn run_each(
         &mut self,

@@ -169,11 +169,15 @@ impl ToSql for Value<'_> {
             Self::Null => Ok(IsNull::Yes),
             Self::Int(number) => number.to_sql(ty, out),
             Self::Text(text) => {
+                out.put_slice(text.as_bytes());
+                Ok(IsNull::No)
+            }
+            Self::Json(json) => {
                 if *ty == Type::JSONB {
                     // The version of the format.
                     out.put_u8(1);
                 }
-                out.put_slice(text.as_bytes());
+                out.put_slice(json);
                 Ok(IsNull::No)
             }
             Self::Time(time) => time.to_sql(ty, out),

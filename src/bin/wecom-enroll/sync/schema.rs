@@ -28,10 +28,6 @@ pub(crate) fn too_new(version: i64) -> Failure {
 
 /// The tables and indexes that are the same in both databases.
 ///
-/// `positions` has one row per page of the listing in progress: the checkpoint after the page, and the ids of
-/// its rows. Page 0 has the time at which the list was last complete. The ids are not kept in `enrolls`, so
-/// that a row that has not changed is not written.
-///
 /// `printed` has one row.
 ///
 /// SQLite uses the index of the missed rows only for queries that repeat its condition.
@@ -57,20 +53,13 @@ CREATE TABLE enrolls (
     PRIMARY KEY (list, meetingid, enroll_id)
 );
 CREATE INDEX enrolls_missed ON enrolls (list, meetingid, missed) WHERE missed > 0;
-CREATE TABLE positions (
-    list TEXT NOT NULL,
-    meetingid TEXT NOT NULL,
-    page BIGINT NOT NULL,
-    position TEXT,
-    enroll_ids JSON NOT NULL,
-    malformed_rows BIGINT NOT NULL,
-    completed_at TIMESTAMPTZ,
-    PRIMARY KEY (list, meetingid, page)
-);
 CREATE TABLE printed (seq BIGINT NOT NULL, last_seq BIGINT NOT NULL);
 INSERT INTO printed (seq, last_seq) VALUES (0, 0);
 ";
 
+/// `positions` has one row per page of the listing in progress: the checkpoint after the page, and the ids of
+/// its rows. Page 0 has the time at which the list was last complete. The ids are not kept in `enrolls`, so
+/// that a row that has not changed is not written. Without a rowid, SQLite writes one page of the file instead of two.
 pub(crate) const SQLITE: &str = r#"
 CREATE TABLE changes (
     seq INTEGER PRIMARY KEY,
@@ -81,8 +70,18 @@ CREATE TABLE changes (
     enroll_id TEXT NOT NULL,
     "row" JSON NOT NULL
 );
+CREATE TABLE positions (
+    list TEXT NOT NULL,
+    meetingid TEXT NOT NULL,
+    page BIGINT NOT NULL,
+    position TEXT,
+    enroll_ids JSON NOT NULL,
+    malformed_rows BIGINT NOT NULL,
+    completed_at TIMESTAMPTZ,
+    PRIMARY KEY (list, meetingid, page)
+) WITHOUT ROWID;
 CREATE VIEW seen AS
-    SELECT p.list, p.meetingid, i.value AS enroll_id
+    SELECT p.list, p.meetingid, p.page, i.value AS enroll_id
     FROM positions p, json_each(p.enroll_ids) i;
 CREATE VIEW answers AS
     SELECT e.list, e.meetingid, e.enroll_id, e.nick_name,
@@ -107,8 +106,18 @@ CREATE TABLE changes (
     enroll_id TEXT NOT NULL,
     "row" JSON NOT NULL
 );
+CREATE TABLE positions (
+    list TEXT NOT NULL,
+    meetingid TEXT NOT NULL,
+    page BIGINT NOT NULL,
+    position TEXT,
+    enroll_ids JSON NOT NULL,
+    malformed_rows BIGINT NOT NULL,
+    completed_at TIMESTAMPTZ,
+    PRIMARY KEY (list, meetingid, page)
+);
 CREATE VIEW seen AS
-    SELECT p.list, p.meetingid, i.enroll_id
+    SELECT p.list, p.meetingid, p.page, i.enroll_id
     FROM positions p CROSS JOIN LATERAL json_array_elements_text(p.enroll_ids) AS i (enroll_id);
 CREATE VIEW answers AS
     SELECT e.list, e.meetingid, e.enroll_id, e.nick_name,
@@ -132,22 +141,25 @@ ORDER BY page DESC LIMIT 1";
 pub(crate) const DELETE_POSITIONS: &str =
     "DELETE FROM positions WHERE list = $1 AND meetingid = $2 AND page > 0";
 
-/// The digest of a row that is in the table, and when it was removed.
+/// The rows of a page that are in the table, and when they were removed. With a cross join, SQLite starts with the
+/// page.
 pub(crate) const KNOWN: &str = "
-SELECT digest, removed_at FROM enrolls WHERE list = $1 AND meetingid = $2 AND enroll_id = $3";
+SELECT e.enroll_id, e.digest, e.removed_at FROM seen s CROSS JOIN enrolls e
+WHERE s.list = $1 AND s.meetingid = $2 AND s.page = $3
+    AND e.list = $1 AND e.meetingid = $2 AND e.enroll_id = s.enroll_id";
 
 pub(crate) const INSERT_ROW: &str = "
 INSERT INTO enrolls (list, meetingid, enroll_id, enroll_time, enrolled_at, enroll_source_type,
     nick_name, status, userid, tmp_openid, enroll_code, answer_list, digest, first_seen, last_seen)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, CURRENT_TIMESTAMP, CURRENT_TIMESTAMP)";
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $14)";
 
 /// Has the parameters of [`INSERT_ROW`], but with the key last: SQLite numbers them in the order of the text.
 /// There is no upsert for both: SQLite would copy every page that it might have to roll back.
 pub(crate) const UPDATE_ROW: &str = "
 UPDATE enrolls SET enroll_time = $1, enrolled_at = $2, enroll_source_type = $3, nick_name = $4,
     status = $5, userid = $6, tmp_openid = $7, enroll_code = $8, answer_list = $9, digest = $10,
-    last_seen = CURRENT_TIMESTAMP, removed_at = NULL, missed = 0
-WHERE list = $11 AND meetingid = $12 AND enroll_id = $13";
+    last_seen = $11, removed_at = NULL, missed = 0
+WHERE list = $12 AND meetingid = $13 AND enroll_id = $14";
 
 /// The time of the transaction.
 pub(crate) const NOW: &str = "SELECT CURRENT_TIMESTAMP";
@@ -183,7 +195,8 @@ WHERE list = $1 AND meetingid = $2 AND missed > 0 AND missed = 1
     AND enroll_id IN (SELECT enroll_id FROM seen WHERE list = $1 AND meetingid = $2)";
 
 /// Counts one more complete listing without the row. Sets `last_seen` of a row that is missed for the first time: to
-/// the end of the previous complete listing, or to its last write if that is later.
+/// the end of the previous complete listing, or to its last write if that is later. With the order, SQLite merges two
+/// sorted lists.
 pub(crate) const MISS: &str = "
 UPDATE enrolls SET missed = missed + 1, last_seen = CASE
     WHEN missed = 0 AND last_seen < (SELECT completed_at FROM positions
@@ -192,7 +205,8 @@ UPDATE enrolls SET missed = missed + 1, last_seen = CASE
     ELSE last_seen END
 WHERE list = $1 AND meetingid = $2 AND removed_at IS NULL AND enroll_id IN (
     SELECT enroll_id FROM enrolls WHERE list = $1 AND meetingid = $2
-    EXCEPT SELECT enroll_id FROM seen WHERE list = $1 AND meetingid = $2)";
+    EXCEPT SELECT enroll_id FROM seen WHERE list = $1 AND meetingid = $2
+    ORDER BY enroll_id)";
 
 /// Some of the rows that were missed twice.
 pub(crate) const GONE: &str = "

@@ -11,14 +11,13 @@ use fs4::{FileExt, TryLockError};
 use rusqlite::{
     Connection, OpenFlags, ToSql,
     ffi::ErrorCode,
-    params_from_iter,
     types::{ToSqlOutput, ValueRef},
 };
 use tokio::time::{Instant, sleep};
 
 use crate::sync::{
     schema::{self, LOCK_WAIT, VERSION},
-    value::{Failure, Row, SQLITE_TIME, Value},
+    value::{Failure, Row, Value, sqlite_time},
 };
 
 /// Identifies a file of this program: "WCEN" in ASCII.
@@ -131,18 +130,6 @@ impl Sqlite {
         }
     }
 
-    /// Reads everything in one transaction, so that the file is locked only once.
-    pub(crate) fn read_each(
-        &mut self,
-        sql: &'static str,
-        sets: &[Vec<Value<'_>>],
-    ) -> Result<Vec<Vec<Row>>, Failure> {
-        self.script("BEGIN")?;
-        let rows = self.run_each(sql, sets)?;
-        self.script("COMMIT")?;
-        Ok(rows)
-    }
-
     pub(crate) fn run_each(
         &mut self,
         sql: &'static str,
@@ -152,8 +139,16 @@ impl Sqlite {
             let mut statement = self.connection.prepare_cached(sql)?;
             let columns = statement.column_count();
             let mut all = Vec::with_capacity(sets.len());
+            let mut bound: &[Value<'_>] = &[];
             for values in sets {
-                let mut rows = statement.query(params_from_iter(values))?;
+                for (at, value) in values.iter().enumerate() {
+                    // SQLite copies each value, and keeps it for the next run.
+                    if bound.get(at) != Some(value) {
+                        statement.raw_bind_parameter(at + 1, value)?;
+                    }
+                }
+                bound = values;
+                let mut rows = statement.raw_query();
                 let mut found = Vec::new();
                 while let Some(row) = rows.next()? {
                     let value = |column| row.get_ref(column).map(read);
@@ -173,7 +168,8 @@ impl ToSql for Value<'_> {
             Self::Null => ToSqlOutput::Borrowed(ValueRef::Null),
             Self::Int(number) => ToSqlOutput::Borrowed(ValueRef::Integer(*number)),
             Self::Text(text) => ToSqlOutput::Borrowed(ValueRef::Text(text.as_bytes())),
-            Self::Time(time) => time.strftime(SQLITE_TIME).to_string().into(),
+            Self::Json(json) => ToSqlOutput::Borrowed(ValueRef::Text(json)),
+            Self::Time(time) => sqlite_time(*time).into(),
         })
     }
 }

@@ -1,6 +1,6 @@
 //! [`Store`]: reads and writes the tables of `sync`.
 
-use std::{borrow::Cow, collections::HashMap, mem, ops::AddAssign, time::Duration};
+use std::{borrow::Cow, collections::HashMap, ops::AddAssign, time::Duration};
 
 use jiff::Timestamp;
 use serde_json::{Value as Json, json, value::RawValue};
@@ -10,7 +10,7 @@ use wecom_enroll::{Checkpoint, Enroll};
 use crate::{
     exit::Stop,
     sync::{
-        changes::{Change, Lines, json_text},
+        changes::{Change, Lines, write_json},
         database::{Database, Target},
         schema,
         value::{Failure, List, Row, Value},
@@ -21,9 +21,10 @@ use crate::{
 const MAX_ID: usize = 500;
 
 /// A change is printed when it is on disk, where a crash cannot undo it. SQLite needs milliseconds for that, so it is
-/// done for many changes at once: after the first page that is stored after `MAX_DELAY`, or if they have `MAX_BYTES`.
+/// done for many changes at once: after the first page, after the first page that is stored after `MAX_DELAY`, or if
+/// they have `MAX_BYTES`.
 const MAX_DELAY: Duration = Duration::from_secs(1);
-const MAX_BYTES: usize = 200_000;
+const MAX_BYTES: usize = 1_000_000;
 
 /// The numbers of added, changed, removed and unchanged rows.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -74,7 +75,7 @@ pub(crate) struct Store {
     /// Changes that were committed, but not printed.
     lines: Lines,
     /// When changes were last written to the disk.
-    written: Instant,
+    written: Option<Instant>,
     /// Whether U+0000 was replaced.
     pub(crate) replaced_nul: bool,
 }
@@ -87,7 +88,7 @@ impl Store {
         let row = rows.first().ok_or_else(Failure::altered)?;
         let (marked, last) = (row.int(0)?, row.int(1)?);
         let printed = since.map_or(marked, |since| since.min(marked));
-        let (lines, written) = (Lines::default(), Instant::now());
+        let (lines, written) = (Lines::default(), None);
         Ok(Self { database, last, printed, marked, lines, written, replaced_nul: false })
     }
 
@@ -111,24 +112,34 @@ impl Store {
         page: Listed<'_>,
     ) -> Result<Counts, Stop> {
         let rows: Vec<_> = page.rows.iter().map(|row| self.storable(row)).collect();
-        let keys: Vec<_> = rows.iter().map(|row| list.with([row.enroll_id().into()])).collect();
-        // No other process writes to the tables, so this need not be part of the transaction.
-        let known = self.database.read_each(schema::KNOWN, &keys).await?;
+        let number = i64::try_from(page.number).unwrap_or(i64::MAX);
+        let (mut position, mut ids) = (Vec::new(), Vec::new());
+        write_json(&mut position, page.position)?;
+        write_json(&mut ids, &rows.iter().map(|row| row.enroll_id()).collect::<Vec<_>>())?;
+        let position = list.with([
+            number.into(),
+            Value::Json(&position),
+            Value::Json(&ids),
+            i64::try_from(page.malformed_rows).unwrap_or(i64::MAX).into(),
+        ]);
+        self.database.begin().await?;
+        self.mark_printed().await?;
+        self.database.run(schema::INSERT_POSITION, position).await?;
+        let stored = self.database.run(schema::KNOWN, list.with([number.into()])).await?;
+        // The digest of each row in the table. `None` if the row was removed.
+        let mut known: HashMap<Cow<'_, str>, Option<i64>> = HashMap::new();
+        for row in &stored {
+            let digest = if row.is_null(2) { Some(row.int(1)?) } else { None };
+            known.insert(row.text(0)?.into(), digest);
+        }
         let mut counts = Counts::default();
-        let (mut inserts, mut updates, mut changes) = (Vec::new(), Vec::new(), Vec::new());
-        let mut digests = HashMap::new();
-        for (row, known) in rows.iter().zip(known) {
-            let (id, digest) = (row.enroll_id(), digest(row));
-            let earlier = digests.insert(id, digest);
-            let is_new = earlier.is_none() && known.is_empty();
-            let stored = match (earlier, known.first()) {
-                // The page has this id twice.
-                (Some(digest), _) => Some(digest),
-                (None, Some(known)) if known.is_null(1) => Some(known.int(0)?),
-                _ => None,
-            };
-            let change = match stored {
-                Some(stored) if stored == digest => {
+        let (mut changes, mut digests) = (Vec::new(), Vec::new());
+        for row in &rows {
+            let digest = digest(row);
+            // The page can have an id twice.
+            let earlier = known.insert(row.enroll_id().into(), Some(digest));
+            let what = match earlier.flatten() {
+                Some(earlier) if earlier == digest => {
                     counts.unchanged += 1;
                     continue;
                 }
@@ -141,36 +152,29 @@ impl Store {
                     "added"
                 }
             };
-            let json = json_text(row)?;
-            let mut columns = columns(list, row, &json, digest)?;
-            if is_new {
-                inserts.push(columns);
-            } else {
-                columns.rotate_left(3);
-                updates.push(columns);
-            }
-            changes.push(Change::new(change, list, row, json)?);
+            changes.push(Change::new(what, list, row)?);
+            digests.push((digest, earlier.is_none()));
         }
-        let ids: Vec<_> = rows.iter().map(|row| row.enroll_id()).collect();
-        let position = list.with([
-            i64::try_from(page.number).unwrap_or(i64::MAX).into(),
-            json_text(page.position)?.into(),
-            json_text(&ids)?.into(),
-            i64::try_from(page.malformed_rows).unwrap_or(i64::MAX).into(),
-        ]);
-        self.database.begin().await?;
-        self.mark_printed().await?;
         if !changes.is_empty() {
+            let now = self.now().await?;
+            let (mut inserts, mut updates) = (Vec::new(), Vec::new());
+            for (change, (digest, is_new)) in changes.iter().zip(digests) {
+                let mut columns = columns(change, digest, now);
+                if is_new {
+                    inserts.push(columns);
+                } else {
+                    columns.rotate_left(3);
+                    updates.push(columns);
+                }
+            }
             self.database.run_each(schema::INSERT_ROW, &inserts).await?;
             self.database.run_each(schema::UPDATE_ROW, &updates).await?;
-            let lines = self.insert(&changes).await?;
-            self.lines.append(lines);
+            self.insert(&changes, now).await?;
         }
-        self.database.run(schema::INSERT_POSITION, position).await?;
         self.database.commit().await?;
         if self.database.is_durable()
             || self.lines.json.len() > MAX_BYTES
-            || self.written.elapsed() > MAX_DELAY
+            || self.written.is_none_or(|written| written.elapsed() > MAX_DELAY)
         {
             self.flush()?;
         }
@@ -179,31 +183,34 @@ impl Store {
 
     /// Prints the changes that were committed since the last call.
     fn flush(&mut self) -> Result<(), Stop> {
-        let lines = mem::take(&mut self.lines);
-        self.written = Instant::now();
-        if lines.json.is_empty() {
-            return Ok(());
+        self.written = Some(Instant::now());
+        if !self.lines.json.is_empty() {
+            self.database.sync()?;
+            self.printed = self.lines.print()?.max(self.printed);
         }
-        self.database.sync()?;
-        self.printed = lines.print()?.max(self.printed);
         Ok(())
     }
 
-    /// Stores changes. Returns them as they are printed.
-    async fn insert(&mut self, changes: &[Change<'_>]) -> Result<Lines, Failure> {
+    /// Returns the time of the transaction.
+    async fn now(&mut self) -> Result<Timestamp, Failure> {
         let rows = self.database.run(schema::NOW, Vec::new()).await?;
-        let now = rows.first().ok_or_else(Failure::altered)?;
-        let time = now.time(0)?.to_string();
-        let (mut values, mut lines) = (Vec::with_capacity(changes.len()), Lines::default());
-        for Change { what, list: List { kind, meeting }, enroll_id, row } in changes {
+        rows.first().ok_or_else(Failure::altered)?.time(0)
+    }
+
+    /// Stores changes, and keeps them as they are printed. If this or the commit fails, nothing more is printed.
+    async fn insert(&mut self, changes: &[Change<'_>], now: Timestamp) -> Result<(), Failure> {
+        let time = now.to_string();
+        let mut values = Vec::with_capacity(changes.len());
+        for Change { what, list: List { kind, meeting }, row, json, .. } in changes {
             self.last += 1;
-            lines.add(self.last, &time, [what, meeting, enroll_id], row)?;
-            let texts = [what, kind, meeting, enroll_id, row.as_str()].map(Value::from);
-            values.push([self.last.into(), now.get(0).clone()].into_iter().chain(texts).collect());
+            self.lines.add(self.last, &time, [what, meeting, row.enroll_id()], json)?;
+            let [what, kind, meeting, id] =
+                [*what, *kind, *meeting, row.enroll_id()].map(Value::from);
+            let json = Value::Json(json);
+            values.push(vec![self.last.into(), now.into(), what, kind, meeting, id, json]);
         }
         self.database.run_each(schema::INSERT_CHANGE, &values).await?;
-        self.database.run(schema::LAST_SEQ, vec![self.last.into()]).await?;
-        Ok(lines)
+        self.database.run(schema::LAST_SEQ, vec![self.last.into()]).await.map(drop)
     }
 
     /// Ends a listing whose last page is stored: removes rows that neither it nor the complete listing
@@ -247,11 +254,13 @@ impl Store {
             let keys: Vec<_> = rows.iter().map(|row| list.with([row.enroll_id().into()])).collect();
             let mut changes = Vec::with_capacity(rows.len());
             for row in &rows {
-                changes.push(Change::new("removed", list, row, json_text(row)?)?);
+                changes.push(Change::new("removed", list, row)?);
             }
             self.database.run_each(schema::REMOVE, &keys).await?;
+            let now = self.now().await?;
+            self.insert(&changes, now).await?;
             // They are printed after the transaction. Together they could need much memory.
-            self.insert(&changes).await?;
+            self.lines.json.clear();
         }
         self.database.run(schema::COMPLETE, list.key()).await?;
         Ok(Ended::Complete { removed })
@@ -265,13 +274,13 @@ impl Store {
             self.database.sync()?;
         }
         while !rows.is_empty() {
-            let mut lines = Lines::default();
             for row in &rows {
                 let json = serde_json::from_str(row.text(5)?).map_err(|_| Failure::altered())?;
                 let texts = [row.text(2)?, row.text(3)?, row.text(4)?];
-                lines.add(row.int(0)?, &row.time(1)?.to_string(), texts, RawValue::get(json))?;
+                let json = RawValue::get(json).as_bytes();
+                self.lines.add(row.int(0)?, &row.time(1)?.to_string(), texts, json)?;
             }
-            self.printed = lines.print()?.max(self.printed);
+            self.printed = self.lines.print()?.max(self.printed);
             rows = self.not_printed().await?;
         }
         Ok(())
@@ -340,17 +349,9 @@ fn digest(row: &Enroll) -> i64 {
 }
 
 /// Returns the parameters of [`schema::INSERT_ROW`].
-fn columns<'a>(
-    list: List<'a>,
-    row: &'a Enroll,
-    json: &str,
-    digest: i64,
-) -> Result<Vec<Value<'a>>, Failure> {
-    // The list of answers is the last field. In a string, the quotes of the key would be escaped.
-    let answers = json.split_once(r#","answer_list":"#);
-    let answers = answers.and_then(|(_, answers)| answers.strip_suffix('}'));
-    let answers = answers.ok_or_else(|| Failure::permanent("a row has no list of answers"))?;
-    Ok(list.with([
+fn columns<'a>(change: &'a Change<'a>, digest: i64, now: Timestamp) -> Vec<Value<'a>> {
+    let row = change.row;
+    change.list.with([
         row.enroll_id().into(),
         row.enroll_time().into(),
         enrolled_at(row).into(),
@@ -360,9 +361,10 @@ fn columns<'a>(
         row.userid().into(),
         row.tmp_openid().into(),
         row.enroll_code().into(),
-        answers.to_owned().into(),
+        Value::Json(change.answers()),
         digest.into(),
-    ]))
+        now.into(),
+    ])
 }
 
 /// Returns the time of enrollment. `None` if it cannot be parsed, or is before the year 1, which the databases store

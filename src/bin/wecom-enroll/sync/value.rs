@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 
-use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
+use jiff::{Timestamp, civil::DateTime, fmt::temporal::DateTimePrinter, tz::TimeZone};
 
 use crate::exit::Stop;
 
@@ -13,6 +13,7 @@ pub(crate) enum Value<'a> {
     Null,
     Int(i64),
     Text(Cow<'a, str>),
+    Json(&'a [u8]),
     Time(Timestamp),
 }
 
@@ -65,8 +66,11 @@ impl<'a> List<'a> {
     }
 }
 
-/// How SQLite's functions for dates and times write a time in UTC.
-pub(crate) const SQLITE_TIME: &str = "%Y-%m-%d %H:%M:%S";
+/// Returns a time as SQLite's functions for dates and times write it.
+pub(crate) fn sqlite_time(time: Timestamp) -> String {
+    const PRINTER: DateTimePrinter = DateTimePrinter::new().separator(b' ').precision(Some(0));
+    PRINTER.datetime_to_string(&TimeZone::UTC.to_datetime(time))
+}
 
 /// A row of a query.
 #[derive(Debug, PartialEq)]
@@ -104,9 +108,9 @@ impl Row {
         if let Value::Time(time) = self.get(column) {
             return Ok(*time);
         }
-        let time = DateTime::strptime(SQLITE_TIME, self.text(column)?);
-        let time = time.and_then(|time| time.to_zoned(TimeZone::UTC));
-        time.map(|time| time.timestamp()).map_err(|_| Failure::altered())
+        let time = self.text(column)?.parse::<DateTime>();
+        let time = time.and_then(|time| TimeZone::UTC.to_timestamp(time));
+        time.map_err(|_| Failure::altered())
     }
 }
 
