@@ -45,7 +45,7 @@ const RECONNECT: Duration = Duration::from_secs(10);
 #[derive(clap::Args)]
 #[command(after_help = notes(NOTES))]
 pub(crate) struct Args {
-    /// IDs of webinars or meetings
+    /// The ids of webinars or meetings
     #[arg(value_name = "MEETINGID", required_unless_present = "demo")]
     ids: Vec<String>,
     #[arg(
@@ -56,7 +56,7 @@ pub(crate) struct Args {
                 [default: DATABASE_URL, else sqlite:enrolls.db]"
     )]
     database: Option<String>,
-    /// Repeat until interrupted, and wait this long after each listing
+    /// Repeat, and wait this long after each listing, until interrupted or until an error that waiting cannot fix
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     every: Option<Duration>,
     /// First print the changes whose seq is greater than N, even if they were printed before; 0 is all
@@ -79,12 +79,12 @@ const NOTES: &str = "\
     rows does not count.\n\n\
     The database has the tables enrolls, changes and positions; the table printed, with the seq of the last change \
     that was printed; and the view answers, with one row per answer. Times are in UTC; enroll_time is as received, \
-    and enrolled_at is the same in UTC. last_seen is when the row was last written; once a complete listing lacks the \
-    row, it is at least the time of the last complete listing with it. removed_at is set when the row is removed. \
-    positions contains cursors, which are secret.\n\n\
-    Only one sync uses a database at a time; others wait 5 s and then exit with 75 or, with --every, try again. A lock \
-    file is next to a SQLite database. PostgreSQL on another host needs TLS with a valid certificate, unless the URL \
-    has sslmode=disable.";
+    and enrolled_at is the same in UTC. last_seen is when the row was last written. When a complete listing no \
+    longer contains the row, it is set to the time of the last complete listing that did, if that is later. \
+    removed_at is set when the row is removed. positions contains cursors, which are secret.\n\n\
+    Only one sync uses a database at a time; others wait 5 s and then exit with 75 or, with --every, try again. A \
+    SQLite database has a lock file in the same directory, with the extension .lock. PostgreSQL on another host \
+    needs TLS with a valid certificate, unless the URL has sslmode=disable.";
 
 pub(crate) async fn run(mut args: Args, lang: Lang, screen: &Screen) -> Result<u8, Stop> {
     let queries = queries(&mut args.ids, |id| Ok(args.connection.kind.query(id)))?;

@@ -207,8 +207,8 @@ impl<'a, 'b> Round<'a, 'b> {
         match self.store.finish(list, self.context.allow_empty).await? {
             Ended::Complete { removed } => self.counts.removed += removed,
             Ended::Empty => self.context.warn(&format!(
-                "meeting {}: the list is empty, but the database has rows of it; nobody is removed without \
-                 --allow-empty",
+                "meeting {}: the list is empty, but the database has rows of it; no row is removed \
+                 unless --allow-empty is set",
                 list.meeting
             )),
             // Each malformed row was already reported.

@@ -20,9 +20,9 @@ use crate::{
 /// The longest `enroll_id` that is stored. PostgreSQL has a limit for keys, and WeCom's ids are numbers.
 const MAX_ID: usize = 500;
 
-/// A change is printed when it is on disk, where a crash cannot undo it. SQLite needs milliseconds for that, so it is
-/// done for many changes at once: after the first page, after the first page that is stored after `MAX_DELAY`, or if
-/// they have `MAX_BYTES`.
+/// A change is printed when it is on disk, where a crash cannot undo it. SQLite needs milliseconds for that, so
+/// changes are written in groups: after the first page, then after the first page that is stored after `MAX_DELAY`, or
+/// when a group exceeds `MAX_BYTES`.
 const MAX_DELAY: Duration = Duration::from_secs(1);
 const MAX_BYTES: usize = 1_000_000;
 
@@ -213,8 +213,8 @@ impl Store {
         self.database.run(schema::LAST_SEQ, vec![self.last.into()]).await.map(drop)
     }
 
-    /// Ends a listing whose last page is stored: removes rows that neither it nor the complete listing
-    /// before it had.
+    /// Ends a listing whose last page is stored: removes the rows that are missing from it and from the previous
+    /// complete listing.
     pub(crate) async fn finish(
         &mut self,
         list: List<'_>,
@@ -259,7 +259,7 @@ impl Store {
             self.database.run_each(schema::REMOVE, &keys).await?;
             let now = self.now().await?;
             self.insert(&changes, now).await?;
-            // They are printed after the transaction. Together they could need much memory.
+            // `print` reads them again after the transaction, in small parts, which bounds the memory.
             self.lines.json.clear();
         }
         self.database.run(schema::COMPLETE, list.key()).await?;

@@ -131,9 +131,11 @@ impl Failure {
         Self { message: message.into(), transient: true }
     }
 
-    /// Another program changed the tables.
+    /// Creates the failure for tables that another program has changed.
     pub(crate) fn altered() -> Self {
-        Self::permanent("the database contains values that sync does not write there")
+        Self::permanent(
+            "another program has changed the tables of sync; restore the database, or use another one",
+        )
     }
 }
 

@@ -1,12 +1,17 @@
 //! The SQLite file of `sync`: who may read it, and when it is refused.
 
-use std::{fs, os::unix::fs::PermissionsExt, path::Path};
+use std::{
+    fs,
+    io::{self, Write},
+    os::unix::fs::PermissionsExt,
+    path::Path,
+};
 
 use rusqlite::Connection;
 use tokio::time::{Instant, sleep};
 use wecom_enroll::simulator::Simulator;
 
-use super::{EXE, Mirror, code, command, finish, id, lines, roster, stderr};
+use super::{EXE, Mirror, code, command, finish, id, lines, roster, stderr, text};
 use crate::{
     cli::MS,
     http::{fault, start},
@@ -166,4 +171,39 @@ async fn full_disk_is_a_clear_error_and_loses_nothing() {
     assert!(printed + rest.len() >= 2000, "{printed} and {}", rest.len());
     assert_eq!(mirror.roster().await, roster(&sim));
     assert_eq!(mirror.replay().await, mirror.table().await);
+}
+
+/// A crash of the machine must not undo what was printed. Only the system calls show that.
+#[tokio::test]
+async fn change_is_written_to_disk_before_it_is_printed() {
+    let probe = command("strace", &["-o", "/dev/null", "true"]).output().await;
+    if !probe.is_ok_and(|done| done.status.success()) {
+        let _ =
+            writeln!(io::stderr(), "\nSKIPPED: strace is missing, or may not trace processes\n");
+        return;
+    }
+    let mirror = Mirror::sqlite();
+    let sim = start(Simulator::builder().enrollees(500)).await;
+    let (trace, url) = (mirror.directory.path().join("trace"), sim.base_url());
+    let strace = ["-fy", "-e", "trace=pwrite64,fsync,fdatasync,write", "-o", text(&trace)];
+    let sync = [EXE, "sync", "M", "--base-url", &url, "-q"];
+    let mut traced = command("strace", &[&strace[..], &sync].concat());
+    traced.env("DATABASE_URL", &mirror.url);
+    assert_eq!(lines(&finish(traced).await.stdout).len(), 500);
+
+    let (mut on_disk, mut printed) = (true, 0);
+    for line in fs::read_to_string(&trace).unwrap().lines() {
+        let call = line.trim_start_matches(|c: char| c.is_ascii_digit() || c == ' ');
+        let name = call.split('(').next().unwrap();
+        match name {
+            "pwrite64" if call.contains("-wal>") => on_disk = false,
+            "fsync" | "fdatasync" if call.contains("-wal>") => on_disk = true,
+            "write" if call.starts_with("write(1<") => {
+                assert!(on_disk, "write {printed} is not on disk: {line}");
+                printed += 1;
+            }
+            _ => {}
+        }
+    }
+    assert!(printed > 1, "{printed}");
 }
