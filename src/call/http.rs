@@ -1,5 +1,6 @@
 //! [`HttpTransport`]: the transport over HTTP. The only file that uses reqwest, except for
-//! `ClientBuilder::http_client`.
+//! `ClientBuilder::http_client`. `ClientBuilder::build` chooses the default transport, and `check_body` in
+//! `transport.rs` limits the size of a body.
 //!
 //! URLs are removed from errors here, because they contain secrets. For the same reason, redirects are not
 //! followed. reqwest's own retries are off: a retry uses quota, so it belongs to the retry loop.

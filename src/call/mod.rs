@@ -1,4 +1,5 @@
-//! The retry loop for one API call: make attempts until one succeeds or the retry policy gives up.
+//! The retry loop for one API call: make attempts until one succeeds or the retry policy gives up. Whether and when
+//! an error is retried is decided by `RetryPolicy::delay` in `retry.rs`.
 //!
 //! The response is decoded inside the attempt, because WeCom reports most failures as an errcode in the body
 //! of a 200 response. The caller provides the request and the decoder.

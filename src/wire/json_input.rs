@@ -101,7 +101,7 @@ impl<'b> Input<'b> {
             None => self.unpredicted_key(object, order)?,
         };
         let known_keys = (1 << K::END.index()) - 1;
-        let bit = 1 << key.index() & known_keys;
+        let bit = (1 << key.index()) & known_keys;
         let is_duplicate = object.seen & bit != 0;
         (object.separator, object.last) = (b',', key);
         object.seen |= bit;

@@ -181,7 +181,10 @@ async fn every_survives_a_server_that_is_away() {
     assert_eq!(running.line().await["enroll_id"], id(60));
     let (code, stderr) = running.interrupt("-INT").await;
     assert_eq!(code, 130);
-    assert!(stderr.contains("error: meeting M stopped after 0 rows and 2 attempts"), "{stderr}");
+    assert!(
+        stderr.contains("stopped after 0 rows; the last call failed after 2 attempts"),
+        "{stderr}"
+    );
 }
 
 #[tokio::test]
