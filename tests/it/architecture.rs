@@ -64,8 +64,8 @@ fn reqwest_is_used_in_two_files_only() {
         let code = file.items.iter().map(|item| item.to_token_stream().to_string());
         code.into_iter().any(|item| item.contains("reqwest ::")).then(|| path.join("::"))
     };
-    let users: Vec<_> = library().into_iter().filter_map(uses).collect();
-    assert_eq!(users, ["builder", "call::http"]);
+    let found: Vec<_> = library().into_iter().filter_map(uses).collect();
+    assert_eq!(found, ["builder", "call::http"]);
 }
 
 #[test]
