@@ -36,8 +36,7 @@ pub(crate) struct Args {
 const NOTES: &str = "\
     Each check prints one line to standard output: ok, FAILED with what to do, or skipped. doctor makes one call, \
     and another one if a MEETINGID is given and its list can be read, with one attempt each unless --max-attempts is \
-    set. Credentials and rows are \
-    not printed.\n\n\
+    set. Credentials and rows are not printed.\n\n\
     Without a MEETINGID, doctor queries a nonexistent meeting; if WeCom rejects only the meeting id, everything else \
     works.";
 

@@ -197,7 +197,8 @@ impl Store {
         rows.first().ok_or_else(Failure::altered)?.time(0)
     }
 
-    /// Stores changes, and keeps them as they are printed. If this or the commit fails, nothing more is printed.
+    /// Stores changes, and appends their lines to those that are printed next. If this or the commit fails, the store
+    /// must not be used any more: it would print changes that were not committed.
     async fn insert(&mut self, changes: &[Change<'_>], now: Timestamp) -> Result<(), Failure> {
         let time = now.to_string();
         let mut values = Vec::with_capacity(changes.len());
