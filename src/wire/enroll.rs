@@ -13,12 +13,15 @@ use std::{
 
 use jiff::{civil::DateTime, tz};
 use serde::{Serialize, Serializer, ser::SerializeStruct};
-use xxhash_rust::xxh64::Xxh64;
+use xxhash_rust::xxh64::xxh64;
 
 use crate::wire::{
     open_enum::{EnrollSource, EnrollStatus, QuestionType, SpecialType},
     tables::{AnswerRow, ByteRange, Row, Tables, narrow},
 };
+
+/// More than the bytes of which most digests are made.
+const DIGEST_BYTES: usize = 1024;
 
 /// One enrollee. Cloning does not allocate, because a row is a view of its page.
 ///
@@ -160,14 +163,15 @@ impl Enroll {
     /// # Ok::<(), serde_json::Error>(())
     /// ```
     pub fn digest(&self) -> u64 {
-        let mut hash = Xxh64::new(0);
+        // One call for all bytes costs less than a call for each text and number.
+        let mut bytes = Vec::with_capacity(DIGEST_BYTES);
         let mut add = |texts: &mut dyn Iterator<Item = &str>, numbers: &[u32]| {
             for text in texts {
-                hash.update(text.as_bytes());
-                hash.update(&[255]);
+                bytes.extend_from_slice(text.as_bytes());
+                bytes.push(255);
             }
             for number in numbers {
-                hash.update(&number.to_le_bytes());
+                bytes.extend_from_slice(&number.to_le_bytes());
             }
         };
         let row = self.row();
@@ -185,7 +189,7 @@ impl Enroll {
             );
             add(&mut answer.content(), &[]);
         }
-        hash.digest()
+        xxh64(&bytes, 0)
     }
 
     /// Copies this row out of its page, so that the page can be freed.

@@ -39,10 +39,10 @@ impl<'a> Change<'a> {
         let mut json = Vec::with_capacity(ROW_BYTES);
         write_json(&mut json, row)?;
         // The list of answers is the last field. In a string, the quotes of the key would be escaped.
-        let answers = (0..json.len())
-            .filter(|at| json[*at] == b'[')
-            .find(|at| json[..*at].ends_with(br#","answer_list":"#));
-        let answers = answers.ok_or_else(|| Failure::permanent("a row has no list of answers"))?;
+        let mut brackets = json.iter().enumerate().filter(|(_, byte)| **byte == b'[');
+        let answers = brackets.find(|(at, _)| json[..*at].ends_with(br#","answer_list":"#));
+        let (answers, _) =
+            answers.ok_or_else(|| Failure::permanent("a row has no list of answers"))?;
         json.pop();
         let answers = answers..json.len();
         json.extend_from_slice(b",\"meetingid\":");
