@@ -19,11 +19,11 @@ fn read(row: Value) -> Enroll {
     serde_json::from_value(row).unwrap()
 }
 
-/// Reads the row from a page that also has `neighbor`.
+/// Reads the row from a page that has `neighbor` before and after it.
 async fn listed(row: &Value, neighbor: Value) -> Enroll {
-    let rows = vec![row.clone(), neighbor];
+    let rows = vec![neighbor.clone(), row.clone(), neighbor];
     let script = Script::new(move |_| page(rows.clone(), None).into());
-    script.client().enrolls(query()).next().await.unwrap().unwrap()
+    script.client().enrolls(query()).skip(1).next().await.unwrap().unwrap()
 }
 
 /// The sample of WeCom document 98876.
