@@ -20,7 +20,7 @@ use crate::wire::{
     tables::{AnswerRow, ByteRange, Row, Tables, narrow},
 };
 
-/// More than the bytes of which most digests are made.
+/// Large enough for the bytes of most rows.
 const DIGEST_BYTES: usize = 1024;
 
 /// One enrollee. Cloning does not allocate, because a row is a view of its page.
@@ -145,7 +145,7 @@ impl Enroll {
     ///
     /// # Format
     ///
-    /// The digest is XXH64 with the seed 0 of these bytes:
+    /// The digest is XXH64 with the seed 0 of these bytes, for which a buffer is allocated:
     ///
     /// - `enroll_id`, `enroll_time`, `nick_name`, `userid`, `tmp_openid` and `enroll_code` as UTF-8, each
     ///   followed by the byte 255. A field without a value is empty;
